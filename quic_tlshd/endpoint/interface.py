@@ -1,0 +1,67 @@
+"""What a transport endpoint is to the worker.
+
+Three kinds implement it: a kernel QUIC socket (`quic_kernel`), a TCP socket (`tcp_ktls`) and a QUIC stack in another
+process (`userspace`). The engine's events are *applied* to an endpoint; nothing above this line knows which kind it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from quic_tlshd.tls.alert import AlertDescription
+from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.parameters import ClientCertificate, Level
+
+TransportEvent = SendMessage | InstallSecret | PeerTransportParameters | Selected
+
+
+class EndpointError(Exception):
+    """The transport failed or broke the endpoint's protocol; `errno` is what DONE will say."""
+
+    def __init__(self, errno: int, reason: str) -> None:
+        super().__init__(reason)
+        self.errno = errno
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the transport wants of this handshake.
+
+    transport_parameters: the body of our quic_transport_parameters extension (RFC 9001 section 8.2), None over TCP.
+    alpn: the transport's own list (a kernel QUIC socket has one), empty if the upcall's is the one that counts.
+    client_certificate: overrides the registry entry's policy on a server, unless None.
+    present_certificate: a client that shall not show a certificate even if asked has False here.
+    cipher_suites: what the transport can protect packets with, empty for any.
+    """
+
+    transport_parameters: bytes | None = None
+    alpn: tuple[bytes, ...] = ()
+    client_certificate: ClientCertificate | None = None
+    present_certificate: bool = True
+    cipher_suites: tuple[int, ...] = ()
+
+
+class Endpoint(Protocol):
+    """One connection's handshake transport. Every method raises EndpointError when the transport is gone or faulty,
+    and AlertReceived when it reports that the peer ended the connection with a TLS alert."""
+
+    async def settings(self) -> Settings:
+        """Ask for the settings; to be called once, first."""
+        ...
+
+    async def receive(self) -> tuple[Level, bytes]:
+        """Wait for handshake bytes: their encryption level and at least one byte."""
+        ...
+
+    async def apply(self, event: TransportEvent) -> None:
+        """Give the transport what the engine decided, in the engine's order."""
+        ...
+
+    async def fail(self, alert: AlertDescription, reason: str) -> None:
+        """End the connection with a TLS alert; `reason` is a short phrase that the peer may see."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the socket; never raises."""
+        ...

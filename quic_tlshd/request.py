@@ -1,0 +1,55 @@
+"""What one upcall asks for and how it ended: the two records that every part of the daemon shares."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+
+class Role(StrEnum):
+    """Our side of the handshake. The kernel's message_type: clienthello 1, serverhello 2."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class AuthMode(IntEnum):
+    """`enum handshake_auth` of linux/handshake.h."""
+
+    UNSPEC = 0
+    UNAUTH = 1
+    PSK = 2
+    X509 = 3
+
+
+class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted upcall, as the monitor hands it to a worker together with the socket."""
+
+    id: int
+    role: Role
+    auth_mode: AuthMode
+    timeout: float  # seconds that are left
+    peer: str  # whom the log names: the socket's peer address, or the caller of a user-space upcall
+    peername: str | None = None  # client: the name to send as SNI and to verify
+    alpn: tuple[bytes, ...] = ()  # client: offered, in order; server: what the transport serves, empty for any
+    generation: int = 0  # of the registry that decides, and stays decisive while this handshake runs
+    entries: tuple[str, ...] = ()  # names of the registry entries that this request may use
+
+
+class HandshakeOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a handshake ended. The default is failure: status is EIO until somebody knows better."""
+
+    status: int = 5  # a positive errno, 0 for success
+    reason: str = ""
+    alert: int | None = None  # sent (or received, see alert_received), a number of the TLS Alerts registry
+    alert_received: bool = False
+    alpn: bytes | None = None
+    server_name: str | None = None
+    entry: str | None = None
+    cipher_suite: str | None = None
+    group: str | None = None
+    signature_scheme: str | None = None
+    peer_chain: tuple[bytes, ...] = ()  # DER, the end certificate first; empty when the peer showed none
+    tags: tuple[str, ...] = ()
+    elapsed: float = 0.0  # seconds, measured by the worker

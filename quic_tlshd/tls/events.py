@@ -1,0 +1,80 @@
+"""What a handshake wants done, in the order in which it must be done.
+
+A driver *applies* each event. Two of them ask for something: `ReceiveMessage` (the engine answers that one itself) and
+`Sign`, which the driver answers with the signature, as late as it likes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quic_tlshd.tls.iana import CipherSuite, NamedGroup, SignatureScheme
+from quic_tlshd.tls.parameters import CertificateChain, Direction, Level
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Handshake bytes for the peer: one or more whole messages at one encryption level."""
+
+    level: Level
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSecret:
+    """A traffic secret (RFC 8446 section 7.1) that the transport derives its keys from; as long as the suite's hash."""
+
+    level: Level
+    direction: Direction
+    cipher_suite: CipherSuite
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"InstallSecret({self.level.name}, {self.direction.name}, {self.cipher_suite.name}, secret=…)"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTransportParameters:
+    """The body of the peer's quic_transport_parameters extension (RFC 9001 section 8.2), unparsed."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What was negotiated in the clear-text of the handshake; `entry` names the registry entry that matched."""
+
+    alpn: bytes | None
+    server_name: str | None
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Wanted: the signature of a CertificateVerify (RFC 8446 section 4.4.3) over `transcript_hash`, by the key of
+    `certificate`. The content that is signed (padding, context string, hash) is built by whoever holds the key."""
+
+    certificate: CertificateChain
+    scheme: SignatureScheme
+    transcript_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveMessage:
+    """Wanted: the peer's next handshake message, at the level that is being received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The handshake is done and both Finished are right. peer_chain: DER, empty if the peer showed no certificate."""
+
+    cipher_suite: CipherSuite
+    group: NamedGroup
+    signature_scheme: SignatureScheme | None  # the server's
+    alpn: bytes | None
+    server_name: str | None
+    entry: str
+    peer_chain: tuple[bytes, ...]
+
+
+Event = SendMessage | InstallSecret | PeerTransportParameters | Selected | Sign | ReceiveMessage | Complete

@@ -1,0 +1,138 @@
+"""What a handshake is told beforehand, and the small types that its events share.
+
+Decisions that need knowledge of the world come in as functions: they are plain and quick, do no I/O, and refuse with
+PeerError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+from os import urandom
+
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from quic_tlshd.tls.iana import CipherSuite, NamedGroup, SignatureScheme
+from quic_tlshd.tls.key_exchange import KeyPair, generate
+
+
+class Level(IntEnum):
+    """Encryption level (RFC 9001 section 4.1.4), numbered as the kernel's QUIC_CRYPTO_* are."""
+
+    APP = 0
+    INITIAL = 1
+    HANDSHAKE = 2
+    EARLY = 3
+
+
+class Direction(Enum):
+    """Which way a secret protects, seen from us."""
+
+    SEND = "send"
+    RECEIVE = "receive"
+
+
+class ClientCertificate(StrEnum):
+    """A server's wish: send no CertificateRequest, take what comes, or refuse an empty answer."""
+
+    NONE = "none"
+    REQUEST = "request"
+    REQUIRE = "require"
+
+
+DEFAULT_CIPHER_SUITES = (
+    CipherSuite.TLS_AES_128_GCM_SHA256,
+    CipherSuite.TLS_AES_256_GCM_SHA384,
+    CipherSuite.TLS_CHACHA20_POLY1305_SHA256,
+    CipherSuite.TLS_AES_128_CCM_SHA256,
+)
+DEFAULT_GROUPS = (
+    NamedGroup.X25519MLKEM768,
+    NamedGroup.X25519,
+    NamedGroup.SECP256R1,
+    NamedGroup.SECP384R1,
+)
+DEFAULT_SIGNATURE_SCHEMES = (
+    SignatureScheme.ECDSA_SECP256R1_SHA256,
+    SignatureScheme.ED25519,
+    SignatureScheme.ECDSA_SECP384R1_SHA384,
+    SignatureScheme.ECDSA_SECP521R1_SHA512,
+    SignatureScheme.RSA_PSS_RSAE_SHA256,
+    SignatureScheme.RSA_PSS_RSAE_SHA384,
+    SignatureScheme.RSA_PSS_RSAE_SHA512,
+    SignatureScheme.RSA_PSS_PSS_SHA256,
+    SignatureScheme.RSA_PSS_PSS_SHA384,
+    SignatureScheme.RSA_PSS_PSS_SHA512,
+)
+
+VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
+"""Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
+PeerError names the alert if it does not verify."""
+
+
+@dataclass(frozen=True)
+class CertificateChain:
+    """A certificate that we can show, without its key.
+
+    id: what the holder of the key knows it by.
+    chain: DER, the end certificate first, the root left out.
+    schemes: what its key can sign in TLS 1.3, the preferred one first.
+    """
+
+    id: str
+    chain: tuple[bytes, ...]
+    schemes: tuple[SignatureScheme, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChoice:
+    """What a server does for the ClientHello it was asked about.
+
+    entry: the registry entry's name. alpn: the protocol to select, None to answer without the extension.
+    certificates: the first whose scheme the client accepts is shown.
+    verify_client: needed unless client_certificate is NONE.
+    """
+
+    entry: str
+    alpn: bytes | None
+    certificates: tuple[CertificateChain, ...]
+    client_certificate: ClientCertificate = ClientCertificate.NONE
+    verify_client: VerifyChain | None = None
+    cipher_suites: tuple[CipherSuite, ...] = DEFAULT_CIPHER_SUITES
+    groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
+    signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
+
+
+@dataclass(frozen=True, slots=True)
+class ServerParameters:
+    """choose: from the client's server name (lower case, None if it sent none) and ALPN list (empty if it sent none)
+    to the choice; it refuses with PeerError(unrecognized_name | no_application_protocol).
+    transport_parameters: ours over QUIC, None elsewhere: over QUIC the client must send its own, elsewhere it must not.
+    random: gives that many random bytes. generate: gives a fresh key pair of a group (replaced to replay a trace)."""
+
+    choose: Callable[[str | None, tuple[bytes, ...]], ServerChoice]
+    transport_parameters: bytes | None = None
+    random: Callable[[int], bytes] = urandom
+    generate: Callable[[NamedGroup], KeyPair] = generate
+
+
+@dataclass(frozen=True, slots=True)
+class ClientParameters:
+    """server_name: sent as SNI; None when the peer is known by address only.
+    verify_server: knows itself which name or address the chain must be for.
+    certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
+    For the rest see ServerParameters."""
+
+    entry: str
+    verify_server: VerifyChain
+    server_name: str | None = None
+    alpn: tuple[bytes, ...] = ()
+    certificates: tuple[CertificateChain, ...] = ()
+    transport_parameters: bytes | None = None
+    cipher_suites: tuple[CipherSuite, ...] = DEFAULT_CIPHER_SUITES
+    groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
+    key_shares: tuple[NamedGroup, ...] = (NamedGroup.X25519,)
+    signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
+    random: Callable[[int], bytes] = urandom
+    generate: Callable[[NamedGroup], KeyPair] = generate
