@@ -19,3 +19,108 @@ ALERT                     both    0         TLS alert          from the daemon: 
 Levels are the kernel's: APP 0, INITIAL 1, HANDSHAKE 2, EARLY 3. The settings are netlink attributes (``Setting``).
 The connection is established when both APP secrets have come. The stack ends a handshake by closing the socket.
 """
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from netlink.handshake import MalformedMessage, decode_attributes, encode_attributes
+from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
+from quic_tlshd.tls.alert import AlertDescription, AlertReceived
+from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
+
+MAX_PACKET = 128 * 1024  # longer packets are refused; a flight is cut into CRYPTO messages of at most CRYPTO_CHUNK
+CRYPTO_CHUNK = 16 * 1024
+_HEADER = struct.Struct("!BBH")
+_LEVELS = frozenset(Level)
+
+
+class MessageType(IntEnum):
+    """What a packet is."""
+
+    SETTINGS = 1
+    CRYPTO = 2
+    SEND_SECRET = 3
+    RECEIVE_SECRET = 4
+    PEER_TRANSPORT_PARAMETERS = 5
+    SELECTED_ALPN = 6
+    ALERT = 7
+    SESSION_TICKET = 8  # reserved: session data, both ways
+
+
+class Setting(IntEnum):
+    """Attributes of SETTINGS; the integers in them are u32 in host byte order, as netlink has them."""
+
+    TRANSPORT_PARAMETERS = 1  # binary, required: the body of our quic_transport_parameters extension
+    CERTIFICATE_REQUEST = 2  # u32, as struct quic_config has it: server 0 none, 1 request, 2 require; client 3 show none
+    CIPHER_SUITE = 3  # u32, repeats: IANA numbers of the suites that the stack has; absent for all
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One packet, either way."""
+
+    type: int
+    level: Level = Level.APP
+    argument: int = 0
+    body: bytes = b""
+
+    def encode(self) -> bytes:
+        return _HEADER.pack(self.type, self.level, self.argument) + self.body
+
+    @classmethod
+    def decode(cls, packet: bytes) -> Message:
+        """ValueError if the packet is shorter than the header or the level is none."""
+        if len(packet) < _HEADER.size:
+            raise ValueError(f"a packet of {len(packet)} bytes has no header")
+        kind, level, argument = _HEADER.unpack_from(packet)
+        if level not in _LEVELS:
+            raise ValueError(f"there is no encryption level {level}")
+        return cls(kind, Level(level), argument, packet[_HEADER.size :])
+
+
+def encode_settings(
+    transport_parameters: bytes, certificate_request: int = 0, cipher_suites: tuple[int, ...] = ()
+) -> bytes:
+    """The body of SETTINGS, as a QUIC stack sends it."""
+    attributes = [
+        (int(Setting.TRANSPORT_PARAMETERS), transport_parameters),
+        (int(Setting.CERTIFICATE_REQUEST), struct.pack("=I", certificate_request)),
+    ]
+    attributes += [(int(Setting.CIPHER_SUITE), struct.pack("=I", suite)) for suite in cipher_suites]
+    return encode_attributes(attributes)
+
+
+def decode_settings(body: bytes) -> Settings:
+    """ValueError (MalformedMessage is one) if the body is none or has no transport parameters."""
+    transport_parameters: bytes | None = None
+    certificate_request = 0
+    cipher_suites: list[int] = []
+    for kind, value in decode_attributes(body):
+        if kind == Setting.TRANSPORT_PARAMETERS:
+            transport_parameters = bytes(value)
+        elif kind == Setting.CERTIFICATE_REQUEST:
+            certificate_request = _u32(value)
+        elif kind == Setting.CIPHER_SUITE:
+            cipher_suites.append(_u32(value))
+    if transport_parameters is None:
+        raise ValueError("the settings have no transport parameters")
+    wishes = {1: ClientCertificate.REQUEST, 2: ClientCertificate.REQUIRE}
+    return Settings(
+        transport_parameters=transport_parameters,
+        client_certificate=wishes.get(certificate_request),
+        present_certificate=certificate_request != 3,
+        cipher_suites=tuple(cipher_suites),
+    )
+
+
+def _u32(value: bytes) -> int:
+    if len(value) != 4:
+        raise MalformedMessage("a number in the settings is not four bytes long")
+    return int(struct.unpack("=I", value)[0])
