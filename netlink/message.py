@@ -3,7 +3,7 @@
 Sources: include/uapi/linux/netlink.h, include/uapi/linux/genetlink.h. Decoding is strict and total: whatever the bytes
 are, the result is a value or `MalformedMessage`.
 
-Written with struct and not with pyroute2's nla classes because every upcall passes through it: tests/bench/bench_netlink.py
+Written with struct and not with pyroute2's nla classes because every upcall passes here: tests/bench/bench_netlink.py
 measures the difference, and tests/netlink checks the bytes against pyroute2's codec.
 """
 

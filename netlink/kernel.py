@@ -1,0 +1,247 @@
+"""The kernel's side: an asyncio socket of the `handshake` family that accepts requests and reports DONE.
+
+    READY (multicast) ─▶ ACCEPT until EAGAIN ─▶ on_accept(Accept) … done(Done) ─▶ DONE
+
+Two netlink sockets: one in the group `tlshd` whose messages only mean "look", and one for requests. The kernel answers
+a request before send() returns, so ACCEPT and DONE need no waiting and no task. A READY may be lost (ENOBUFS) and
+requests may be older than we are, therefore every wake-up, and the start, accepts all there is. It does so at once,
+before any work: the kernel keeps only a few unaccepted requests (hn_pending_max) and turns the rest away.
+
+Sources: include/uapi/linux/handshake.h, net/handshake/netlink.c of the kernel. One event loop, no threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from netlink.family import Policy, dump_policy, resolve_family
+from netlink.handshake import (
+    FAMILY,
+    GROUP,
+    VERSION,
+    Accept,
+    Command,
+    Done,
+    decode_accept,
+    encode_accept_request,
+    encode_kernel_done,
+    salvage_sockfd,
+)
+from netlink.message import (
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    MalformedMessage,
+    Message,
+    decode_messages,
+    encode_message,
+    split_attributes,
+)
+
+log = logging.getLogger(__name__)
+
+SOL_NETLINK = 270
+NETLINK_GENERIC = 16
+NETLINK_ADD_MEMBERSHIP = 1
+NETLINK_CAP_ACK = 10  # an error answer without the request's attributes
+NETLINK_EXT_ACK = 11  # and with the kernel's reason in words
+NLMSG_ERROR = 2
+NLMSGERR_ATTR_MSG = 1
+
+RECEIVE_SIZE = 32768  # NLMSG_GOODSIZE is at most 8 KiB
+TURN = 64  # requests accepted before the rest of the event loop has its turn
+RETRY = 1.0  # seconds until ACCEPT is tried again after an error that is not ours to mend (EMFILE, ENOMEM)
+
+
+class NetlinkSocket(Protocol):
+    """What is used of a socket; `fileno` only of the one that READY comes to."""
+
+    def send(self, data: bytes, /) -> int: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def _netlink_socket() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_GENERIC)
+    opened.bind((0, 0))
+    return opened
+
+
+class KernelHandshakeSocket:
+    """Accepts the requests of this network namespace and gives each to `on_accept`, which owns the sockfd in it.
+
+    `on_accept` is called from the event loop and must not block. If it raises, it has not taken the sockfd: the request
+    is ended with EIO and the descriptor closed. An Accept with a `keyring` has linked that keyring into the process
+    keyring; whoever accepts should unlink it when the handshake is over.
+    """
+
+    def __init__(self, on_accept: Callable[[Accept], None]) -> None:
+        self._on_accept = on_accept
+        self._family = 0
+        self._sequence = 0
+        self._ready: NetlinkSocket | None = None
+        self._requests: NetlinkSocket | None = None
+        self._later: asyncio.Handle | None = None
+
+    async def open(self) -> None:
+        """Resolve the family, join its group and accept what already waits.
+
+        FileNotFoundError without the family (CONFIG_NET_HANDSHAKE), PermissionError without CAP_NET_ADMIN.
+        """
+        family = await resolve_family(FAMILY)
+        if GROUP not in family.groups:
+            raise FileNotFoundError(errno.ENOENT, f"the family {FAMILY!r} has no multicast group {GROUP!r}")
+        ready, requests = _netlink_socket(), _netlink_socket()
+        try:
+            ready.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, family.groups[GROUP])
+            for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+                requests.setsockopt(SOL_NETLINK, option, 1)
+            self.attach(family.id, ready, requests)
+        except OSError:
+            ready.close()
+            requests.close()
+            raise
+
+    def attach(self, family: int, ready: NetlinkSocket, requests: NetlinkSocket) -> None:
+        """Take over two sockets that are set up, and accept what already waits. `family` is the family's number."""
+        self._family, self._ready, self._requests = family, ready, requests
+        try:
+            self._accept_waiting()
+        except PermissionError as error:
+            self._ready = self._requests = None
+            raise PermissionError(error.errno, "ACCEPT from the kernel needs CAP_NET_ADMIN") from error
+        except OSError as error:
+            self._retry(error)
+        asyncio.get_running_loop().add_reader(ready.fileno(), self._wake)
+
+    def close(self) -> None:
+        """Leave the group. Requests that were accepted can't be ended any more: end them first."""
+        if self._later is not None:
+            self._later.cancel()
+        if self._ready is not None:
+            asyncio.get_running_loop().remove_reader(self._ready.fileno())
+            self._ready.close()
+        if self._requests is not None:
+            self._requests.close()
+        self._ready = self._requests = self._later = None
+
+    async def policy(self) -> Policy:
+        """Which attributes this kernel takes: command → attribute → PolicyType, as CTRL_CMD_GETPOLICY dumps it."""
+        return await dump_policy(FAMILY)
+
+    def done(self, done: Done) -> bool:
+        """Report how a handshake ended, while sockfd is still open here: the kernel finds the request by it.
+
+        Whether the kernel took it; an error is logged, not raised. DONE for a request whose consumer gave up is taken.
+        """
+        try:
+            self._request(Command.DONE, encode_kernel_done(done), NLM_F_REQUEST | NLM_F_ACK)
+        except (OSError, MalformedMessage) as error:
+            log.error("DONE for sockfd %d, status %d: %s", done.sockfd, done.status, error)
+            return False
+        return True
+
+    def _wake(self) -> None:
+        assert self._ready is not None
+        try:
+            while self._ready.recv(RECEIVE_SIZE):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                log.error("READY: %s", error)
+        self._drain()
+
+    def _drain(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        try:
+            self._accept_waiting()
+        except OSError as error:
+            self._retry(error)
+
+    def _retry(self, error: OSError) -> None:
+        log.error("ACCEPT: %s; trying again in %g s", error, RETRY)
+        self._later = asyncio.get_running_loop().call_later(RETRY, self._drain)
+
+    def _accept_waiting(self) -> None:
+        """ACCEPT until the kernel has no more. An OSError is an answer other than EAGAIN."""
+        for _ in range(TURN):
+            if self._requests is None:  # closed by on_accept
+                return
+            try:
+                attributes = self._request(Command.ACCEPT, encode_accept_request(), NLM_F_REQUEST)
+            except BlockingIOError:
+                return
+            self._hand_over(attributes)
+        self._later = asyncio.get_running_loop().call_soon(self._drain)
+
+    def _hand_over(self, attributes: bytes) -> None:
+        try:
+            accept = decode_accept(attributes)
+            if accept.sockfd < 0:
+                raise MalformedMessage("SOCKFD: absent")
+        except MalformedMessage as error:
+            log.error("ACCEPT: %s", error)
+            sockfd = salvage_sockfd(attributes)
+            if sockfd is not None and sockfd >= 0:
+                self._refuse(sockfd, errno.EINVAL)
+            return
+        try:
+            self._on_accept(accept)
+        except Exception:
+            log.exception("the request of sockfd %d was not taken", accept.sockfd)
+            self._refuse(accept.sockfd, errno.EIO)
+
+    def _refuse(self, sockfd: int, status: int) -> None:
+        self.done(Done(status=status, sockfd=sockfd))
+        try:
+            os.close(sockfd)
+        except OSError as error:
+            log.error("sockfd %d: %s", sockfd, error)
+
+    def _request(self, command: Command, attributes: bytes, flags: int) -> bytes:
+        """One request and its answer's attributes, none for an acknowledgement. OSError is the kernel's answer."""
+        if self._requests is None:
+            raise OSError(errno.EBADF, "the netlink socket is closed")
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        request = encode_message(self._family, flags, self._sequence, command, VERSION, attributes)
+        try:
+            answer = _exchange(self._requests, request, self._sequence)
+            code, text = _read_error(answer) if answer.type == NLMSG_ERROR else (0, "")
+            if code == 0:
+                return b"" if answer.type == NLMSG_ERROR else answer.generic()[2]
+        except BlockingIOError:  # not the kernel's EAGAIN: that is an answer
+            raise OSError(errno.EPROTO, "the kernel gave no answer") from None
+        except MalformedMessage as error:
+            raise OSError(errno.EPROTO, f"the kernel's answer is malformed: {error}") from error
+        raise OSError(code, text)
+
+
+def _exchange(requests: NetlinkSocket, request: bytes, sequence: int) -> Message:
+    requests.send(request)
+    while True:
+        for message in decode_messages(requests.recv(RECEIVE_SIZE)):
+            if message.sequence == sequence:  # another one answers a request that was given up
+                return message
+
+
+def _read_error(message: Message) -> tuple[int, str]:
+    """`struct nlmsgerr`: a negative errno (0 acknowledges), the request's nlmsghdr, then NETLINK_EXT_ACK's attributes."""
+    if len(message.payload) < 4:
+        raise MalformedMessage(f"nlmsgerr: {len(message.payload)} bytes")
+    code = -struct.unpack_from("=i", message.payload)[0]
+    text = os.strerror(code)
+    for number, payload in split_attributes(message.payload[20:]):
+        if number == NLMSGERR_ATTR_MSG:
+            text += ": " + payload.rstrip(b"\0").decode(errors="replace")
+    return code, text
