@@ -44,7 +44,7 @@ class Settings:
 
 class Endpoint(Protocol):
     """One connection's handshake transport. Every method raises EndpointError when the transport is gone or faulty,
-    and AlertReceived when it reports that the peer ended the connection with a TLS alert."""
+    and PeerAlertError when it reports that the peer ended the connection with a TLS alert."""
 
     async def settings(self) -> Settings:
         """Ask for the settings; to be called once, first."""

@@ -31,7 +31,7 @@ from enum import IntEnum
 
 from netlink.handshake import MalformedMessage, decode_attributes, encode_attributes
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
-from quic_tlshd.tls.alert import AlertDescription, AlertReceived
+from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
 

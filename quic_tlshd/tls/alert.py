@@ -54,7 +54,7 @@ class PeerError(Exception):
         self.reason = reason
 
 
-class AlertReceived(Exception):
+class PeerAlertError(Exception):
     """The peer ended the handshake with an alert (`description` is its number, known to us or not)."""
 
     def __init__(self, description: int) -> None:

@@ -13,7 +13,8 @@ from os import urandom
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup, SignatureScheme
+from quic_tlshd.tls.extensions import Extensions
+from quic_tlshd.tls.iana import CipherSuite, HandshakeType, NamedGroup, SignatureScheme
 from quic_tlshd.tls.key_exchange import KeyPair, generate
 
 
@@ -70,6 +71,14 @@ VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
 """Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
 PeerError names the alert if it does not verify."""
 
+Arrange = Callable[[HandshakeType | str, Extensions], Extensions]
+"""The last word on an extension block that we send, given the message it is for: to add GREASE, to permute a
+ClientHello, to replay a trace."""
+
+
+def as_they_are(_place: HandshakeType | str, extensions: Extensions) -> Extensions:
+    return extensions
+
 
 @dataclass(frozen=True)
 class CertificateChain:
@@ -115,6 +124,7 @@ class ServerParameters:
     transport_parameters: bytes | None = None
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
+    arrange: Arrange = as_they_are
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,7 @@ class ClientParameters:
     """server_name: sent as SNI; None when the peer is known by address only.
     verify_server: knows itself which name or address the chain must be for.
     certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
+    compatibility_mode: send a legacy_session_id (RFC 8446 appendix D.4; never over QUIC, RFC 9001 section 8.4).
     For the rest see ServerParameters."""
 
     entry: str
@@ -133,6 +144,8 @@ class ClientParameters:
     cipher_suites: tuple[CipherSuite, ...] = DEFAULT_CIPHER_SUITES
     groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
     key_shares: tuple[NamedGroup, ...] = (NamedGroup.X25519,)
+    compatibility_mode: bool = False
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
+    arrange: Arrange = as_they_are

@@ -1,0 +1,84 @@
+"""Authentication, RFC 8446 section 4.4, which is the same for both roles: Certificate, CertificateVerify, Finished."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import lru_cache
+from hmac import compare_digest
+
+from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.engine import receive
+from quic_tlshd.tls.events import Event
+from quic_tlshd.tls.iana import HandshakeType, SignatureScheme
+from quic_tlshd.tls.key_schedule import finished_verify_data
+from quic_tlshd.tls.messages import Certificate, CertificateEntry, CertificateVerify, Finished
+from quic_tlshd.tls.parameters import CertificateChain, VerifyChain
+from quic_tlshd.tls.signature import certificate_verify_content, verify
+from quic_tlshd.tls.transcript import Transcript
+
+
+@lru_cache(maxsize=256)
+def certificate_message(certificate: CertificateChain) -> bytes:
+    """Our Certificate message: encoded once for every chain."""
+    return Certificate(tuple([CertificateEntry(der) for der in certificate.chain])).encode()
+
+
+def choose_certificate(
+    certificates: tuple[CertificateChain, ...], signature_algorithms: tuple[int, ...]
+) -> tuple[CertificateChain, SignatureScheme] | None:
+    """The first of our certificates with a scheme that the peer takes, and that scheme (section 4.4.2.2)."""
+    for certificate in certificates:
+        for scheme in certificate.schemes:
+            if scheme in signature_algorithms:
+                return certificate, scheme
+    return None
+
+
+def receive_authentication(
+    message: bytes,
+    transcript: Transcript,
+    verify_chain: VerifyChain,
+    schemes: tuple[SignatureScheme, ...],
+    *,
+    from_server: bool,
+    required: bool = True,
+) -> Generator[Event, bytes, tuple[tuple[bytes, ...], SignatureScheme | None]]:
+    """The peer's Certificate, which is `message`, and its CertificateVerify: the verified chain (DER) and the scheme.
+
+    `schemes`: what we said we take. A client that need not show one (`required`) may answer with none: ((), None).
+    """
+    certificate = Certificate.decode(message)
+    transcript.add(message)
+    if certificate.certificate_request_context:
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
+    if any(entry.extensions for entry in certificate.certificate_list):  # we asked for neither OCSP responses nor SCTs
+        raise PeerError(AlertDescription.UNSUPPORTED_EXTENSION, "a certificate has an extension that was not asked for")
+    chain = certificate.chain
+    if not chain:
+        if from_server:
+            raise PeerError(AlertDescription.DECODE_ERROR, "the server shows no certificate")
+        if required:
+            raise PeerError(AlertDescription.CERTIFICATE_REQUIRED, "the client shows no certificate")
+        return (), None
+    public_key = verify_chain(chain)
+
+    message = yield from receive(HandshakeType.CERTIFICATE_VERIFY)
+    certificate_verify = CertificateVerify.decode(message)
+    if certificate_verify.algorithm not in schemes:
+        raise PeerError(
+            AlertDescription.ILLEGAL_PARAMETER,
+            f"signature scheme {certificate_verify.algorithm:#06x} was not offered",
+        )
+    content = certificate_verify_content(transcript.digest(), server=from_server)
+    verify(public_key, certificate_verify.algorithm, certificate_verify.signature, content)
+    transcript.add(message)
+    return chain, SignatureScheme(certificate_verify.algorithm)
+
+
+def receive_finished(transcript: Transcript, base_key: bytes) -> Generator[Event, bytes, None]:
+    """The peer's Finished; `base_key` is its handshake traffic secret."""
+    message = yield from receive(HandshakeType.FINISHED)
+    expected = finished_verify_data(transcript.hash_name, base_key, transcript.digest())
+    if not compare_digest(Finished.decode(message, len(expected)).verify_data, expected):
+        raise PeerError(AlertDescription.DECRYPT_ERROR, "the Finished is wrong")
+    transcript.add(message)

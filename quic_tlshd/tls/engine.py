@@ -1,0 +1,127 @@
+"""Drives a handshake: a generator that is suspended where it needs the peer's next message, or a signature.
+
+The rules of this file:
+
+- bytes come in by encryption level, in any portions; whole messages go to the generator, in order;
+- bytes of another level than the one being received are unexpected_message;
+- receive keys never change while bytes of the old level are buffered (RFC 8446 section 5.1, RFC 9001 section 4.1.3);
+- every method gives an iterator of events: apply each before asking for the next, for an error that comes later is to
+  be reported with the keys that came before; `Sign` and `Complete` can only be the last;
+- PeerError is the one exception that the peer's bytes can raise, and nothing may be asked of the engine after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.events import Complete, Event, InstallSecret, ReceiveMessage, Sign
+from quic_tlshd.tls.iana import HandshakeType
+from quic_tlshd.tls.parameters import Direction, Level
+
+Handshake = Generator[Event, bytes, Complete]
+"""Yields events; ReceiveMessage is answered with a whole message, Sign with a signature, the rest with b""."""
+
+_HEADER = 4  # HandshakeType msg_type; uint24 length
+MAX_MESSAGE = 32 * 1024
+_MAX_LENGTH = {HandshakeType.CERTIFICATE: 128 * 1024, HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024}
+
+
+def receive(*expected: HandshakeType) -> Generator[Event, bytes, bytes]:
+    """The peer's next message, if its type is one of these: ``message = yield from receive(FINISHED)``."""
+    message = yield ReceiveMessage()
+    if message[0] not in expected:
+        wanted = " or ".join([kind.name.lower() for kind in expected])
+        raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, f"{_name(message[0])} came where {wanted} is due")
+    return message
+
+
+class Engine:
+    """One handshake, client or server; see `client_handshake` and `server_handshake`."""
+
+    def __init__(self, handshake: Handshake) -> None:
+        self._handshake = handshake
+        self._receiving = Level.INITIAL
+        self._buffer = bytearray()
+        self._waiting: Event | None = None  # ReceiveMessage, Sign, or Complete at the end
+
+    def start(self) -> Iterator[Event]:
+        """To be called once, first."""
+        return self._run(next(self._handshake))
+
+    def receive(self, level: Level, data: bytes) -> Iterator[Event]:
+        """Bytes of the peer's handshake messages at `level`."""
+        if level != self._receiving:
+            raise PeerError(
+                AlertDescription.UNEXPECTED_MESSAGE,
+                f"handshake data at the {level.name} level came where the {self._receiving.name} level is due",
+            )
+        self._buffer += data
+        if isinstance(self._waiting, ReceiveMessage):
+            message = self._next_message()
+            if message is not None:
+                yield from self._run(self._handshake.send(message))
+        elif len(self._buffer) > MAX_MESSAGE:
+            raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, "too much handshake data came before it was due")
+
+    def answer(self, signature: bytes) -> Iterator[Event]:
+        """The signature that `Sign` asked for; ValueError if none was."""
+        if not isinstance(self._waiting, Sign):
+            raise ValueError("no signature is wanted")
+        return self._run(self._handshake.send(signature))
+
+    def _run(self, event: Event) -> Iterator[Event]:
+        """Give events, from this one on, until the handshake needs something from outside."""
+        try:
+            while True:
+                if isinstance(event, ReceiveMessage):
+                    self._waiting = event
+                    message = self._next_message()
+                    if message is None:
+                        return
+                    event = self._handshake.send(message)
+                    continue
+                if isinstance(event, InstallSecret) and event.direction is Direction.RECEIVE:
+                    self._receive_at(event.level)
+                self._waiting = event
+                yield event
+                if isinstance(event, Sign):
+                    return
+                event = self._handshake.send(b"")
+        except StopIteration as stop:
+            complete: Complete = stop.value
+            self._waiting = complete
+            yield complete
+
+    def _receive_at(self, level: Level) -> None:
+        if self._buffer:
+            raise PeerError(
+                AlertDescription.UNEXPECTED_MESSAGE,
+                f"{len(self._buffer)} bytes of the {self._receiving.name} level are left over at the change of keys",
+            )
+        self._receiving = level
+
+    def _next_message(self) -> bytes | None:
+        """Cut the next whole message off the buffer, None if there is none yet."""
+        buffer = self._buffer
+        if len(buffer) < _HEADER:
+            return None
+        length = int.from_bytes(buffer[1:_HEADER], "big")
+        limit = _MAX_LENGTH.get(buffer[0], MAX_MESSAGE)  # type: ignore[call-overload]  # any number is a key to look for
+        if length > limit:
+            raise PeerError(
+                AlertDescription.ILLEGAL_PARAMETER, f"a {_name(buffer[0])} of {length} bytes is longer than {limit}"
+            )
+        end = _HEADER + length
+        if len(buffer) < end:
+            return None
+        message = bytes(buffer[:end])
+        del buffer[:end]
+        return message
+
+
+def _name(kind: int) -> str:
+    try:
+        return HandshakeType(kind).name.lower()
+    except ValueError:
+        return f"message type {kind}"
