@@ -63,7 +63,7 @@ class ClientHello:
 
     @classmethod
     def decode(cls, message: bytes) -> ClientHello:
-        """A hello without extensions (TLS 1.2 allows it) decodes too; it is refused for its version, not for its form."""
+        """A hello without extensions (TLS 1.2 allows it) decodes too: what is wrong is its version."""
         random = message[6:38]
         if len(random) != 32:
             raise decode_error("the ClientHello is cut short")
