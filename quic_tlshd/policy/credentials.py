@@ -1,0 +1,174 @@
+"""Certificates with their private keys, loaded from PEM files. Only the monitor imports this.
+
+Nothing that is raised or warned of here quotes a file's content.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from quic_tlshd.policy.pem import FileError, der, load_bundle
+from quic_tlshd.tls.iana import SignatureScheme
+from quic_tlshd.tls.parameters import CertificateChain
+from quic_tlshd.tls.signature import PrivateKey, schemes_of
+
+SAFE_MODES = (0o400, 0o600, 0o640)
+MINIMUM_RSA_BITS = 2048
+MAXIMUM_KEY_FILE = 1 << 20  # bytes; a key with its chain has a few thousand
+
+
+class CredentialError(FileError):
+    """A certificate or key that can't be used: which file and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What we show (`chain`, the only part that leaves this process) and what signs for it.
+
+    warnings: what works but deserves a look, each with the file's name.
+    """
+
+    chain: CertificateChain
+    private_key: PrivateKey = field(repr=False)
+    certificate: x509.Certificate
+    warnings: tuple[str, ...] = ()
+
+
+def load_credential(certificate: Path, private_key: Path, now: datetime | None = None) -> Credential:
+    """Load a chain and the key of its end certificate; both may be in one file. CredentialError if they don't fit.
+
+    The end certificate is the one that is for the key; what the file has beyond its issuers is left out, and so is the
+    root. One that is out of date is warned of: a clock may be wrong, and a peer's judgement counts.
+    """
+    key = _load_key(private_key)
+    schemes = _schemes(private_key, key)
+    certificates = _load_certificates(certificate)
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    end = next((candidate for candidate in certificates if _spki(candidate) == spki), None)
+    if end is None:
+        raise CredentialError(certificate, f"holds no certificate for the key in {private_key}")
+    chain = order_chain(end, certificates)
+    shown = CertificateChain(
+        id=end.fingerprint(hashes.SHA256()).hex(),
+        chain=tuple(map(der, chain)),
+        schemes=schemes,
+    )
+    warnings = _date_warnings(certificate, chain, now or datetime.now(UTC))
+    if chain != certificates[: len(chain)]:
+        warnings += (f"{certificate}: the chain is out of order; it is sent in order",)
+    elif any(not _is_self_issued(rest) for rest in certificates[len(chain) :]):
+        warnings += (f"{certificate}: some certificates do not belong to the chain; they are not sent",)
+    return Credential(shown, key, end, warnings)
+
+
+def order_chain(end: x509.Certificate, certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
+    """The end certificate, its issuer, the issuer's issuer, as far as `certificates` go; the root is left out."""
+    chain = [end]
+    while not _is_self_issued(chain[-1]):
+        issuer = next(
+            (
+                candidate
+                for candidate in certificates
+                if candidate not in chain and not _is_self_issued(candidate) and _issued(candidate, chain[-1])
+            ),
+            None,
+        )
+        if issuer is None:
+            break
+        chain.append(issuer)
+    return tuple(chain)
+
+
+def _load_key(path: Path) -> PrivateKey:
+    data = _read_key_file(path)
+    try:
+        key = load_pem_private_key(data, None)
+    except TypeError:
+        raise CredentialError(path, "the private key is encrypted; there is nobody to ask for its password") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise CredentialError(path, "holds no PEM private key of a supported type") from None
+    if not isinstance(key, PrivateKey):
+        raise CredentialError(path, "the private key's type is not supported; use ECDSA, Ed25519 or RSA")
+    return key
+
+
+def _read_key_file(path: Path) -> bytes:
+    # Symbolic links are followed, as certbot's live/ needs, and the file that was really opened is what gets judged.
+    # Without O_NONBLOCK a FIFO of that name would stop us here.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise CredentialError(path, error.strerror or type(error).__name__) from None
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            raise CredentialError(path, "not a regular file")
+        if status.st_uid not in (0, os.geteuid()):
+            raise CredentialError(path, f"owned by user {status.st_uid}; a private key must be root's or our own")
+        if mode not in SAFE_MODES:
+            allowed = ", ".join(f"{safe:04o}" for safe in SAFE_MODES)
+            raise CredentialError(path, f"has mode {mode:04o}; a private key must have one of {allowed}")
+        if status.st_size > MAXIMUM_KEY_FILE:
+            raise CredentialError(path, f"longer than {MAXIMUM_KEY_FILE} bytes")
+        return file.read(MAXIMUM_KEY_FILE)
+
+
+def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        bundle = load_bundle(path)
+    except FileError as error:
+        raise CredentialError(error.path, error.reason) from None
+    if bundle.skipped:
+        raise CredentialError(path, "a certificate in it can't be parsed")
+    return bundle.certificates
+
+
+def _schemes(path: Path, key: PrivateKey) -> tuple[SignatureScheme, ...]:
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < MINIMUM_RSA_BITS:
+        raise CredentialError(path, f"the RSA key has {key.key_size} bits; {MINIMUM_RSA_BITS} are the least")
+    schemes = schemes_of(key.public_key())
+    if not schemes:
+        curve = key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else "the key's curve"
+        raise CredentialError(path, f"TLS 1.3 has no signature scheme for {curve}")
+    return schemes
+
+
+def _spki(certificate: x509.Certificate) -> bytes | None:
+    try:
+        return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+
+
+def _is_self_issued(certificate: x509.Certificate) -> bool:
+    return certificate.subject == certificate.issuer
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _date_warnings(path: Path, chain: tuple[x509.Certificate, ...], now: datetime) -> tuple[str, ...]:
+    warnings = []
+    for member in chain:
+        subject = member.subject.rfc4514_string()
+        if member.not_valid_after_utc < now:
+            warnings.append(f"{path}: {subject} expired on {member.not_valid_after_utc:%Y-%m-%d}")
+        elif member.not_valid_before_utc > now:
+            warnings.append(f"{path}: {subject} is not valid before {member.not_valid_before_utc:%Y-%m-%d}")
+    return tuple(warnings)

@@ -1,0 +1,104 @@
+"""Certificates and revocation lists in PEM files (RFC 7468), read block by block so that a bad one spoils no other."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+
+MAXIMUM_FILE = 1 << 24  # bytes; the system's store has 200 thousand
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
+
+class FileError(Exception):
+    """A file that can't be used: which and why. The reason quotes nothing of its content."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a file of certificates holds, and a sentence for each member that had to be left out."""
+
+    certificates: tuple[x509.Certificate, ...]
+    skipped: tuple[str, ...]
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Load every certificate that parses; FileError if the file can't be read or has none."""
+    certificates, skipped = [], []
+    for number, block in enumerate(_CERTIFICATE.findall(_read(path)), 1):
+        try:
+            certificates.append(_load_certificate(block))
+        except ValueError:
+            skipped.append(f"{path}: certificate {number} can't be parsed and is left out")
+    if not certificates:
+        raise FileError(path, "holds no PEM certificate")
+    return Bundle(tuple(certificates), tuple(skipped))
+
+
+def load_trusted(path: Path, now: datetime) -> Bundle:
+    """Load a trust store: a bundle without the members that have expired."""
+    bundle = load_bundle(path)
+    expired = [certificate for certificate in bundle.certificates if certificate.not_valid_after_utc < now]
+    return Bundle(
+        tuple(certificate for certificate in bundle.certificates if certificate not in expired),
+        bundle.skipped
+        + tuple(
+            f"{path}: {certificate.subject.rfc4514_string()} expired on {certificate.not_valid_after_utc:%Y-%m-%d} "
+            "and is left out"
+            for certificate in expired
+        ),
+    )
+
+
+def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
+    """Load every CRL of a file; FileError if one can't be used: to leave it out would let the revoked in."""
+    lists = []
+    for number, block in enumerate(_CRL.findall(_read(path)), 1):
+        try:
+            loaded = x509.load_pem_x509_crl(block)
+            critical = [extension.oid.dotted_string for extension in loaded.extensions if extension.critical]
+        except ValueError:
+            raise FileError(path, f"revocation list {number} can't be parsed") from None
+        if critical:
+            # RFC 5280 section 5.2: delta lists and those for a part of the certificates say so in a critical extension.
+            raise FileError(path, f"revocation list {number} has a critical extension ({critical[0]}): not a full list")
+        lists.append(loaded)
+    if not lists:
+        raise FileError(path, "holds no PEM revocation list (X509 CRL)")
+    return tuple(lists)
+
+
+def der(member: x509.Certificate | x509.CertificateRevocationList) -> bytes:
+    """The member as it is signed."""
+    return member.public_bytes(Encoding.DER)
+
+
+def _load_certificate(block: bytes) -> x509.Certificate:
+    with warnings.catch_warnings():
+        # Roots with the serial number 0 are in use and load until the library refuses them; then they are left out.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return x509.load_pem_x509_certificate(block)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAXIMUM_FILE + 1)
+    except OSError as error:
+        raise FileError(path, error.strerror or type(error).__name__) from None
+    if len(data) > MAXIMUM_FILE:
+        raise FileError(path, f"longer than {MAXIMUM_FILE} bytes")
+    return data
