@@ -25,6 +25,7 @@ from netlink.family import Policy, dump_policy, resolve_family
 from netlink.handshake import (
     FAMILY,
     GROUP,
+    MAX_STATUS,
     VERSION,
     Accept,
     Command,
@@ -53,6 +54,7 @@ NETLINK_CAP_ACK = 10  # an error answer without the request's attributes
 NETLINK_EXT_ACK = 11  # and with the kernel's reason in words
 NLMSG_ERROR = 2
 NLMSGERR_ATTR_MSG = 1
+EXPLAINED = 0x300  # NLM_F_CAPPED and NLM_F_ACK_TLVS
 
 RECEIVE_SIZE = 32768  # NLMSG_GOODSIZE is at most 8 KiB
 TURN = 64  # requests accepted before the rest of the event loop has its turn
@@ -236,12 +238,13 @@ def _exchange(requests: NetlinkSocket, request: bytes, sequence: int) -> Message
 
 
 def _read_error(message: Message) -> tuple[int, str]:
-    """`struct nlmsgerr`: a negative errno (0 acknowledges), the request's nlmsghdr, then NETLINK_EXT_ACK's attributes."""
-    if len(message.payload) < 4:
-        raise MalformedMessage(f"nlmsgerr: {len(message.payload)} bytes")
-    code = -struct.unpack_from("=i", message.payload)[0]
+    """`struct nlmsgerr`: a negative errno or 0, the request's nlmsghdr, then what NETLINK_EXT_ACK adds."""
+    code = -struct.unpack_from("=i", message.payload)[0] if len(message.payload) >= 4 else -1
+    if not 0 <= code <= MAX_STATUS:
+        raise MalformedMessage(f"nlmsgerr: {message.payload[:4].hex()}")
     text = os.strerror(code)
-    for number, payload in split_attributes(message.payload[20:]):
-        if number == NLMSGERR_ATTR_MSG:
-            text += ": " + payload.rstrip(b"\0").decode(errors="replace")
+    if message.flags & EXPLAINED == EXPLAINED:
+        for number, payload in split_attributes(message.payload[20:]):
+            if number == NLMSGERR_ATTR_MSG:
+                text += ": " + payload.rstrip(b"\0").decode(errors="replace")
     return code, text
