@@ -33,6 +33,7 @@ class Settings:
     client_certificate: overrides the registry entry's policy on a server, unless None.
     present_certificate: a client that shall not show a certificate even if asked has False here.
     cipher_suites: what the transport can protect packets with, empty for any.
+    peer_address: whom the log shall name, if only the transport knows.
     """
 
     transport_parameters: bytes | None = None
@@ -40,6 +41,7 @@ class Settings:
     client_certificate: ClientCertificate | None = None
     present_certificate: bool = True
     cipher_suites: tuple[int, ...] = ()
+    peer_address: str = ""
 
 
 class Endpoint(Protocol):

@@ -17,7 +17,8 @@ ALERT                     both    0         TLS alert          from the daemon: 
 ========================= ======= ========= ================== ====================================================
 
 Levels are the kernel's: APP 0, INITIAL 1, HANDSHAKE 2, EARLY 3. The settings are netlink attributes (``Setting``).
-The connection is established when both APP secrets have come. The stack ends a handshake by closing the socket.
+The connection is established when both APP secrets have come. The stack ends a handshake by closing the socket, and
+the daemon closes its end when it has reported DONE.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from enum import IntEnum
 
 from netlink.handshake import MalformedMessage, decode_attributes, encode_attributes
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
+from quic_tlshd.endpoint.packets import PacketReader
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
 
-MAX_PACKET = 128 * 1024  # longer packets are refused; a flight is cut into CRYPTO messages of at most CRYPTO_CHUNK
+MAX_PACKET = 64 * 1024  # longer packets are refused; a flight is cut into CRYPTO messages of at most CRYPTO_CHUNK
 CRYPTO_CHUNK = 16 * 1024
 _HEADER = struct.Struct("!BBH")
 _LEVELS = frozenset(Level)
@@ -58,8 +60,11 @@ class Setting(IntEnum):
     """Attributes of SETTINGS; the integers in them are u32 in host byte order, as netlink has them."""
 
     TRANSPORT_PARAMETERS = 1  # binary, required: the body of our quic_transport_parameters extension
-    CERTIFICATE_REQUEST = 2  # u32, as struct quic_config has it: server 0 none, 1 request, 2 require; client 3 show none
+    CERTIFICATE_REQUEST = (
+        2  # u32, as struct quic_config has it: server 0 none, 1 request, 2 require; client 3 show none
+    )
     CIPHER_SUITE = 3  # u32, repeats: IANA numbers of the suites that the stack has; absent for all
+    PEER_ADDRESS = 4  # text: whom the log shall name, e.g. "192.0.2.1 port 4711"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,10 @@ class Message:
 
 
 def encode_settings(
-    transport_parameters: bytes, certificate_request: int = 0, cipher_suites: tuple[int, ...] = ()
+    transport_parameters: bytes,
+    certificate_request: int = 0,
+    cipher_suites: tuple[int, ...] = (),
+    peer_address: str = "",
 ) -> bytes:
     """The body of SETTINGS, as a QUIC stack sends it."""
     attributes = [
@@ -94,6 +102,8 @@ def encode_settings(
         (int(Setting.CERTIFICATE_REQUEST), struct.pack("=I", certificate_request)),
     ]
     attributes += [(int(Setting.CIPHER_SUITE), struct.pack("=I", suite)) for suite in cipher_suites]
+    if peer_address:
+        attributes.append((int(Setting.PEER_ADDRESS), peer_address.encode()))
     return encode_attributes(attributes)
 
 
@@ -102,6 +112,7 @@ def decode_settings(body: bytes) -> Settings:
     transport_parameters: bytes | None = None
     certificate_request = 0
     cipher_suites: list[int] = []
+    peer_address = ""
     for kind, value in decode_attributes(body):
         if kind == Setting.TRANSPORT_PARAMETERS:
             transport_parameters = bytes(value)
@@ -109,6 +120,8 @@ def decode_settings(body: bytes) -> Settings:
             certificate_request = _u32(value)
         elif kind == Setting.CIPHER_SUITE:
             cipher_suites.append(_u32(value))
+        elif kind == Setting.PEER_ADDRESS:
+            peer_address = value.decode(errors="replace")
     if transport_parameters is None:
         raise ValueError("the settings have no transport parameters")
     wishes = {1: ClientCertificate.REQUEST, 2: ClientCertificate.REQUIRE}
@@ -117,6 +130,7 @@ def decode_settings(body: bytes) -> Settings:
         client_certificate=wishes.get(certificate_request),
         present_certificate=certificate_request != 3,
         cipher_suites=tuple(cipher_suites),
+        peer_address=peer_address,
     )
 
 
@@ -124,3 +138,69 @@ def _u32(value: bytes) -> int:
     if len(value) != 4:
         raise MalformedMessage("a number in the settings is not four bytes long")
     return int(struct.unpack("=I", value)[0])
+
+
+class UserspaceEndpoint:
+    """The daemon's side; owns `sock`. See `endpoint.interface.Endpoint` for the methods."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._packets = PacketReader(sock, self._read)
+
+    async def settings(self) -> Settings:
+        message = await self._packets.get()
+        if message.type != MessageType.SETTINGS:
+            raise EndpointError(errno.EPROTO, f"message type {message.type} came before the settings")
+        try:
+            return decode_settings(message.body)
+        except ValueError as error:
+            raise EndpointError(errno.EINVAL, f"bad settings: {error}") from None
+
+    async def receive(self) -> tuple[Level, bytes]:
+        message = await self._packets.get()
+        if message.type == MessageType.ALERT:
+            raise PeerAlertError(message.argument)
+        if message.type != MessageType.CRYPTO or not message.body:
+            raise EndpointError(errno.EPROTO, f"message type {message.type} of {len(message.body)} bytes is unexpected")
+        return message.level, message.body
+
+    async def apply(self, event: TransportEvent) -> None:
+        if isinstance(event, SendMessage):
+            for start in range(0, len(event.data), CRYPTO_CHUNK):
+                chunk = event.data[start : start + CRYPTO_CHUNK]
+                await self._send(Message(MessageType.CRYPTO, event.level, body=chunk))
+        elif isinstance(event, InstallSecret):
+            kind = MessageType.SEND_SECRET if event.direction is Direction.SEND else MessageType.RECEIVE_SECRET
+            await self._send(Message(kind, event.level, event.cipher_suite, event.secret))
+        elif isinstance(event, PeerTransportParameters):
+            await self._send(Message(MessageType.PEER_TRANSPORT_PARAMETERS, body=event.data))
+        elif isinstance(event, Selected) and event.alpn is not None:
+            await self._send(Message(MessageType.SELECTED_ALPN, body=event.alpn))
+
+    async def fail(self, alert: AlertDescription, reason: str) -> None:
+        await self._send(Message(MessageType.ALERT, argument=alert, body=reason.encode()))
+
+    def close(self) -> None:
+        self._packets.close()
+        self._sock.close()
+
+    def _read(self) -> Message:
+        """One packet; EndpointError also when the stack has closed its end."""
+        try:
+            packet = self._sock.recv(MAX_PACKET, socket.MSG_TRUNC)
+        except ConnectionError:
+            packet = b""
+        if not packet:
+            raise EndpointError(errno.ECONNRESET, "the QUIC stack closed the handshake")
+        if len(packet) > MAX_PACKET:
+            raise EndpointError(errno.EMSGSIZE, f"a packet of more than {MAX_PACKET} bytes")
+        try:
+            return Message.decode(packet)
+        except ValueError as error:
+            raise EndpointError(errno.EPROTO, str(error)) from None
+
+    async def _send(self, message: Message) -> None:
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._sock, message.encode())
+        except OSError as error:
+            raise EndpointError(error.errno or errno.EPIPE, "the QUIC stack closed the handshake") from None
