@@ -187,12 +187,12 @@ class UserspaceEndpoint:
     def _read(self) -> Message:
         """One packet; EndpointError also when the stack has closed its end."""
         try:
-            packet = self._sock.recv(MAX_PACKET, socket.MSG_TRUNC)
+            packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
         except ConnectionError:
-            packet = b""
+            packet, flags = b"", 0
         if not packet:
             raise EndpointError(errno.ECONNRESET, "the QUIC stack closed the handshake")
-        if len(packet) > MAX_PACKET:
+        if flags & socket.MSG_TRUNC:
             raise EndpointError(errno.EMSGSIZE, f"a packet of more than {MAX_PACKET} bytes")
         try:
             return Message.decode(packet)
