@@ -1,4 +1,4 @@
-"""The caller's side of the user-space upcall: with asyncio, one upcall or many on one connection, and without asyncio."""
+"""The caller's side of the user-space upcall: with asyncio, for one upcall or many, and without asyncio."""
 
 from __future__ import annotations
 
