@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from errno import EIO
 
 import msgspec
 
@@ -33,15 +34,15 @@ class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     peer: str  # whom the log names: the socket's peer address, or the caller of a user-space upcall
     peername: str | None = None  # client: the name to send as SNI and to verify
     alpn: tuple[bytes, ...] = ()  # client: offered, in order; server: what the transport serves, empty for any
-    generation: int = 0  # of the registry that decides, and stays decisive while this handshake runs
     entries: tuple[str, ...] = ()  # names of the registry entries that this request may use
 
 
 class HandshakeOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a handshake ended. The default is failure: status is EIO until somebody knows better."""
 
-    status: int = 5  # a positive errno, 0 for success
-    reason: str = ""
+    status: int = EIO  # a positive errno, 0 for success
+    reason: str = ""  # why it failed, for our log
+    peer: str = ""  # whom the log shall name, if the transport knew better than the request
     alert: int | None = None  # sent (or received, see alert_received), a number of the TLS Alerts registry
     alert_received: bool = False
     alpn: bytes | None = None

@@ -1,0 +1,60 @@
+"""The one table from what went wrong to what is reported: the alert for the peer and the errno for DONE.
+
+The errnos are those that kernel consumers understand (net/handshake, SunRPC, NVMe/TCP): EACCES for a peer or a policy
+that was refused, EKEYREJECTED for an unknown PSK identity, ETIMEDOUT for "retry", EIO for all that is broken.
+"""
+
+from __future__ import annotations
+
+from errno import EACCES, EIO, EKEYREJECTED, ETIMEDOUT
+
+from quic_tlshd.endpoint.interface import EndpointError
+from quic_tlshd.request import HandshakeOutcome
+from quic_tlshd.tls.alert import AlertDescription as A
+from quic_tlshd.tls.alert import PeerAlertError, PeerError
+
+_ERRNO_OF_ALERT = {
+    A.BAD_CERTIFICATE: EACCES,
+    A.UNSUPPORTED_CERTIFICATE: EACCES,
+    A.CERTIFICATE_REVOKED: EACCES,
+    A.CERTIFICATE_EXPIRED: EACCES,
+    A.CERTIFICATE_UNKNOWN: EACCES,
+    A.UNKNOWN_CA: EACCES,
+    A.ACCESS_DENIED: EACCES,
+    A.DECRYPT_ERROR: EACCES,
+    A.BAD_CERTIFICATE_STATUS_RESPONSE: EACCES,
+    A.CERTIFICATE_REQUIRED: EACCES,
+    A.UNRECOGNIZED_NAME: EACCES,
+    A.NO_APPLICATION_PROTOCOL: EACCES,
+    A.UNKNOWN_PSK_IDENTITY: EKEYREJECTED,
+}
+
+
+def alert_of(error: Exception) -> A | None:
+    """The alert to send for `error`; None where nobody is there to read one."""
+    if isinstance(error, PeerError):
+        return error.alert
+    if isinstance(error, PeerAlertError | EndpointError):
+        return None
+    return A.USER_CANCELED if isinstance(error, TimeoutError) else A.INTERNAL_ERROR
+
+
+def outcome_of(error: Exception) -> HandshakeOutcome:
+    """How a handshake ended that raised `error`."""
+    match error:
+        case PeerError():
+            return HandshakeOutcome(
+                status=_ERRNO_OF_ALERT.get(error.alert, EIO), alert=error.alert, reason=error.reason
+            )
+        case PeerAlertError():
+            return HandshakeOutcome(
+                status=_ERRNO_OF_ALERT.get(error.description, EIO),  # type: ignore[call-overload]  # may be unknown
+                alert=error.description,
+                alert_received=True,
+                reason=str(error),
+            )
+        case EndpointError():
+            return HandshakeOutcome(status=error.errno, reason=str(error))
+        case TimeoutError():
+            return HandshakeOutcome(status=ETIMEDOUT, reason="the handshake took too long")
+    return HandshakeOutcome(status=EIO, alert=A.INTERNAL_ERROR, reason=f"internal error: {error!r}")

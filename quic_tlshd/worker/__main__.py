@@ -1,0 +1,30 @@
+"""The worker process: ``python -m quic_tlshd.worker FD LOGLEVEL``, started by the monitor; FD is its channel."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+
+from quic_tlshd import log
+from quic_tlshd.worker.worker import Worker
+
+
+async def serve(fd: int) -> None:
+    # The monitor decides when we end (it closes the channel): a terminal's ^C must not end handshakes before that.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    await Worker(socket.socket(fileno=fd)).ended
+
+
+def main() -> None:
+    fd, level = sys.argv[1:]
+    log.set_up(int(level))
+    gc.freeze()  # what is loaded now stays: later collections need not look at it
+    asyncio.run(serve(int(fd)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""From a request and the registry to what the engine is told: the worker's half of the policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from errno import EACCES
+from ipaddress import ip_address
+
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from quic_tlshd.endpoint.interface import EndpointError, Settings
+from quic_tlshd.policy.registry import Entry, Registry
+from quic_tlshd.policy.resolve import choose_client, choose_server
+from quic_tlshd.policy.trust import TrustStore
+from quic_tlshd.request import AuthMode, HandshakeRequest
+from quic_tlshd.tls.iana import CipherSuite
+from quic_tlshd.tls.parameters import (
+    DEFAULT_CIPHER_SUITES,
+    DEFAULT_GROUPS,
+    ClientParameters,
+    ServerChoice,
+    ServerParameters,
+    VerifyChain,
+)
+
+
+class Policy:
+    """One registry with its trust stores. A store is taken over from the policy before if its anchors are the same, and
+    with it the chains that it remembers as verified."""
+
+    def __init__(self, registry: Registry, before: Policy | None = None) -> None:
+        self._entries = {entry.name: entry for entry in registry.entries}
+        self._anchors = registry.trust
+        old_anchors, old_stores = (before._anchors, before._stores) if before is not None else ({}, {})
+        self._stores = {
+            name: old_stores[name] if old_anchors.get(name) == anchors else TrustStore(anchors)
+            for name, anchors in registry.trust.items()
+        }
+
+    def server_parameters(self, request: HandshakeRequest, settings: Settings) -> ServerParameters:
+        entries = self._entries_of(request)
+        allowed = settings.alpn or request.alpn
+
+        def choose(server_name: str | None, offered: tuple[bytes, ...]) -> ServerChoice:
+            entry, alpn = choose_server(entries, server_name, offered, allowed)
+            return ServerChoice(
+                entry.name,
+                alpn,
+                entry.certificates,
+                settings.client_certificate or entry.client_certificate,
+                self._client_verifier(entry),
+                _cipher_suites(entry, settings),
+                entry.groups or DEFAULT_GROUPS,
+            )
+
+        return ServerParameters(choose, settings.transport_parameters)
+
+    def client_parameters(self, request: HandshakeRequest, settings: Settings) -> ClientParameters:
+        """EndpointError(EACCES) if the registry has no entry for the request."""
+        alpn = settings.alpn or request.alpn
+        try:
+            entry = choose_client(self._entries_of(request), alpn, request.peername)
+        except LookupError as error:
+            raise EndpointError(EACCES, str(error)) from None
+        if request.peername is None:
+            raise EndpointError(EACCES, "the request names no server that could be verified")
+        shows = request.auth_mode is AuthMode.X509 and settings.present_certificate
+        groups = entry.groups or DEFAULT_GROUPS
+        return ClientParameters(
+            entry.name,
+            self._server_verifier(entry, request.peername),
+            None if _is_address(request.peername) else request.peername,
+            alpn,
+            entry.certificates if shows else (),
+            settings.transport_parameters,
+            _cipher_suites(entry, settings),
+            groups,
+            key_shares=groups[:1],
+        )
+
+    def _entries_of(self, request: HandshakeRequest) -> tuple[Entry, ...]:
+        return tuple([self._entries[name] for name in request.entries if name in self._entries])
+
+    def _server_verifier(self, entry: Entry, name: str) -> VerifyChain:
+        store = self._stores[entry.trust]
+
+        def verify(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+            return store.verify_server(chain, name, datetime.now(UTC))
+
+        return verify
+
+    def _client_verifier(self, entry: Entry) -> VerifyChain:
+        store = self._stores[entry.trust]
+
+        def verify(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+            return store.verify_client(chain, datetime.now(UTC))
+
+        return verify
+
+
+def _cipher_suites(entry: Entry, settings: Settings) -> tuple[CipherSuite, ...]:
+    """The entry's suites that the transport can protect packets with."""
+    suites = entry.cipher_suites or DEFAULT_CIPHER_SUITES
+    if not settings.cipher_suites:
+        return suites
+    return tuple([suite for suite in suites if suite in settings.cipher_suites])
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

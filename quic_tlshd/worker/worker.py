@@ -1,0 +1,163 @@
+"""One upcall, top to bottom. Read this first.
+
+    monitor --Perform + socket--> Worker.perform
+                                    settings    ask the transport what it wants
+                                    parameters  what the registry has for this request
+                                    drive       engine <-> endpoint, until both Finished are right
+    monitor <------Outcome--------  always exactly one, whatever happens
+
+A worker reads what network peers send and therefore holds nothing worth stealing: no private key (`Sign` asks the
+monitor), no privileges. It does many handshakes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from contextlib import suppress
+from errno import EBADF, EPROTONOSUPPORT
+
+import msgspec
+
+from quic_tlshd import channel
+from quic_tlshd.channel import Channel, ChannelError, ToWorker
+from quic_tlshd.endpoint.interface import Endpoint, EndpointError
+from quic_tlshd.endpoint.quic_kernel import QuicKernelEndpoint
+from quic_tlshd.endpoint.userspace import UserspaceEndpoint
+from quic_tlshd.policy.registry import Registry
+from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
+from quic_tlshd.status import alert_of, outcome_of
+from quic_tlshd.tls.client import client_handshake
+from quic_tlshd.tls.engine import Engine
+from quic_tlshd.tls.events import Complete, Sign
+from quic_tlshd.tls.server import server_handshake
+from quic_tlshd.uapi.quic import IPPROTO_QUIC
+from quic_tlshd.worker.policy import Policy
+
+log = logging.getLogger(__name__)
+
+_FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
+
+
+class SigningRefusedError(Exception):
+    """The monitor did not sign: its reason is the text."""
+
+
+class Worker:
+    """The worker process's state: the policy of now, and the signatures that are awaited, by request id."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.ended = asyncio.get_running_loop().create_future()
+        self._policy = Policy(Registry())
+        self._signatures: dict[int, asyncio.Future[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._on_message, self._on_end, fds=True)
+        self._channel.send(channel.Ready())
+
+    def _on_message(self, message: ToWorker, fd: int) -> None:
+        match message:
+            case channel.Perform(request):
+                task = asyncio.create_task(self.perform(request, fd))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case channel.Signature(id, signature):
+                if (future := self._signatures.pop(id, None)) is not None:
+                    future.set_result(signature)
+            case channel.SignatureRefused(id, reason):
+                if (future := self._signatures.pop(id, None)) is not None:
+                    future.set_exception(SigningRefusedError(reason))
+            case channel.UseRegistry():
+                self._policy = Policy(channel.unpack_registry(fd), self._policy)
+
+    def _on_end(self, error: ChannelError | None) -> None:
+        """The monitor is gone, and we go too."""
+        if error is not None:
+            log.error("the monitor broke the protocol: %s", error)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    async def perform(self, request: HandshakeRequest, fd: int) -> None:
+        """Do one handshake on the socket `fd` and report its outcome."""
+        began = time.monotonic()
+        outcome = HandshakeOutcome()
+        peer = ""
+        endpoint: Endpoint | None = None
+        try:
+            async with asyncio.timeout(request.timeout):
+                endpoint = open_endpoint(fd)
+                settings = await endpoint.settings()
+                peer = settings.peer_address
+                if request.role is Role.SERVER:
+                    engine = Engine(server_handshake(self._policy.server_parameters(request, settings)))
+                else:
+                    engine = Engine(client_handshake(self._policy.client_parameters(request, settings)))
+                complete = await self._drive(request, engine, endpoint)
+            outcome = success(complete)
+        except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the request is answered
+            outcome = outcome_of(error)
+            log.debug("handshake %d failed", request.id, exc_info=error)
+            if endpoint is not None and (alert := alert_of(error)) is not None:
+                with suppress(EndpointError, TimeoutError):
+                    await asyncio.wait_for(endpoint.fail(alert, alert.label), _FAIL_TIMEOUT)
+        finally:
+            self._signatures.pop(request.id, None)
+            if endpoint is not None:
+                endpoint.close()
+            elapsed = time.monotonic() - began
+            outcome = msgspec.structs.replace(outcome, peer=peer, elapsed=elapsed)
+            self._channel.send(channel.Outcome(request.id, outcome))
+
+    async def _drive(self, request: HandshakeRequest, engine: Engine, endpoint: Endpoint) -> Complete:
+        """Carry events from the engine to the transport, and bytes from the transport to the engine."""
+        events = engine.start()
+        while True:
+            for event in events:
+                if isinstance(event, Complete):
+                    return event
+                if isinstance(event, Sign):
+                    events = engine.answer(await self._sign(request, event))
+                    break
+                await endpoint.apply(event)
+            else:
+                level, data = await endpoint.receive()
+                events = engine.receive(level, data)
+
+    async def _sign(self, request: HandshakeRequest, event: Sign) -> bytes:
+        """Ask the monitor, which has the key."""
+        future = self._signatures[request.id] = asyncio.get_running_loop().create_future()
+        self._channel.send(channel.Sign(request.id, event.certificate.id, event.scheme, event.transcript_hash))
+        return await future
+
+
+def open_endpoint(fd: int) -> Endpoint:
+    """The endpoint for whatever kind of socket `fd` is; it owns the fd then."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        with suppress(OSError):
+            os.close(fd)
+        raise EndpointError(error.errno or EBADF, "what came with the request is no socket") from None
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_SEQPACKET:
+        return UserspaceEndpoint(sock)
+    if sock.proto == IPPROTO_QUIC:
+        return QuicKernelEndpoint(sock)
+    reason = f"a socket of family {int(sock.family)}, type {int(sock.type)}, protocol {sock.proto} is no transport"
+    sock.close()
+    raise EndpointError(EPROTONOSUPPORT, reason)
+
+
+def success(complete: Complete) -> HandshakeOutcome:
+    return HandshakeOutcome(
+        status=0,
+        alpn=complete.alpn,
+        server_name=complete.server_name,
+        entry=complete.entry,
+        cipher_suite=complete.cipher_suite.name,
+        group=complete.group.name,
+        signature_scheme=None if complete.signature_scheme is None else complete.signature_scheme.name,
+        peer_chain=complete.peer_chain,
+    )
