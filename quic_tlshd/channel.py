@@ -91,7 +91,7 @@ class Channel(Generic[T]):
         fds: bool,
     ) -> None:
         self._sock = sock
-        self._decode: Callable[[memoryview], T] = msgspec.msgpack.Decoder(receives).decode  # type: ignore[call-overload]
+        self._decode: Callable[[memoryview], T] = msgspec.msgpack.Decoder(receives).decode
         self._on_message = on_message
         self._on_end = on_end
         self._ancillary_size = socket.CMSG_SPACE(array.array("i").itemsize) if fds else 0

@@ -35,20 +35,21 @@ class CredentialError(FileError):
 class Credential:
     """What we show (`chain`, the only part that leaves this process) and what signs for it.
 
-    warnings: what works but deserves a look, each with the file's name.
+    warnings: what works but deserves a look; out_of_date: members of the chain that peers will refuse for their dates.
     """
 
     chain: CertificateChain
     private_key: PrivateKey = field(repr=False)
     certificate: x509.Certificate
     warnings: tuple[str, ...] = ()
+    out_of_date: tuple[str, ...] = ()
 
 
 def load_credential(certificate: Path, private_key: Path, now: datetime | None = None) -> Credential:
     """Load a chain and the key of its end certificate; both may be in one file. CredentialError if they don't fit.
 
     The end certificate is the one that is for the key; what the file has beyond its issuers is left out, and so is the
-    root. One that is out of date is warned of: a clock may be wrong, and a peer's judgement counts.
+    root. A certificate that is out of date still loads: the clock may be wrong, and it is the peer's judgement.
     """
     key = _load_key(private_key)
     schemes = _schemes(private_key, key)
@@ -63,12 +64,13 @@ def load_credential(certificate: Path, private_key: Path, now: datetime | None =
         chain=tuple(map(der, chain)),
         schemes=schemes,
     )
-    warnings = _date_warnings(certificate, chain, now or datetime.now(UTC))
+    warnings: tuple[str, ...] = ()
     if chain != certificates[: len(chain)]:
-        warnings += (f"{certificate}: the chain is out of order; it is sent in order",)
+        warnings = (f"{certificate}: the chain is out of order; it is sent in order",)
     elif any(not _is_self_issued(rest) for rest in certificates[len(chain) :]):
-        warnings += (f"{certificate}: some certificates do not belong to the chain; they are not sent",)
-    return Credential(shown, key, end, warnings)
+        warnings = (f"{certificate}: some certificates do not belong to the chain; they are not sent",)
+    out_of_date = _out_of_date(certificate, chain, now or datetime.now(UTC))
+    return Credential(shown, key, end, warnings, out_of_date)
 
 
 def order_chain(end: x509.Certificate, certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
@@ -163,12 +165,12 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     return True
 
 
-def _date_warnings(path: Path, chain: tuple[x509.Certificate, ...], now: datetime) -> tuple[str, ...]:
-    warnings = []
+def _out_of_date(path: Path, chain: tuple[x509.Certificate, ...], now: datetime) -> tuple[str, ...]:
+    faults = []
     for member in chain:
         subject = member.subject.rfc4514_string()
         if member.not_valid_after_utc < now:
-            warnings.append(f"{path}: {subject} expired on {member.not_valid_after_utc:%Y-%m-%d}")
+            faults.append(f"{path}: {subject} expired on {member.not_valid_after_utc:%Y-%m-%d}")
         elif member.not_valid_before_utc > now:
-            warnings.append(f"{path}: {subject} is not valid before {member.not_valid_before_utc:%Y-%m-%d}")
-    return tuple(warnings)
+            faults.append(f"{path}: {subject} is not valid before {member.not_valid_before_utc:%Y-%m-%d}")
+    return tuple(faults)

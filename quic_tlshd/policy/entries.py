@@ -6,7 +6,8 @@ Loading reads and changes nothing else: when it fails, what runs goes on as it w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy.anchors import AnchorLoader
-from quic_tlshd.policy.config import Config
+from quic_tlshd.policy.config import Config, ConfigError
 from quic_tlshd.policy.credentials import Credential, CredentialError, load_credential
 from quic_tlshd.policy.ini import NamedFile, Section, Source, Warned, load_sections
 from quic_tlshd.policy.registry import Entry, Registry, RegistryError
@@ -65,15 +66,22 @@ def load(config: Config, generation: int = 0, now: datetime | None = None) -> Lo
     now: what dates are judged by.
     """
     loader = _Loader(now or datetime.now(UTC))
-    for section in _entry_sections(config):
-        loader.add(_entry_name(section), section.source, loader.entry(section))
+    for path in _entry_files(config):
+        with loader.gathering():
+            for section in load_sections(path):
+                with loader.gathering():
+                    loader.add(_entry_name(section), section.source, loader.entry(section))
     if config.server.certificate is not None:
-        loader.add_server(config.server)
-    loader.add_client(config.client)
-    try:
-        registry = Registry(generation, tuple(loader.entries), loader.anchors.trust)
-    except RegistryError as error:
-        raise loader.sources[error.entry].error(error.reason) from None
+        with loader.gathering():
+            loader.add_server(config.server)
+    with loader.gathering():
+        loader.add_client(config.client)
+    registry = Registry()
+    with loader.gathering():
+        registry = loader.registry(generation)
+    if loader.errors:
+        loader.errors[0].others = tuple(loader.errors[1:])
+        raise loader.errors[0]
     return Loaded(registry, loader.credentials, tuple(loader.warnings + loader.anchors.warnings))
 
 
@@ -87,7 +95,22 @@ class _Loader:
         self.credentials: dict[str, Credential] = {}
         self.warnings: list[Warned] = []
         self.anchors = AnchorLoader(now)
+        self.errors: list[ConfigError] = []
         self._pairs: dict[tuple[Path, Path], Credential] = {}
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Keep a ConfigError for the end, so that one run finds what is wrong in every entry."""
+        try:
+            yield
+        except ConfigError as error:
+            self.errors.append(error)
+
+    def registry(self, generation: int) -> Registry:
+        try:
+            return Registry(generation, tuple(self.entries), self.anchors.trust)
+        except RegistryError as error:
+            raise self.sources[error.entry].error(error.reason) from None
 
     def add(self, name: str, source: Source, entry: Entry) -> None:
         if name in self.sources:
@@ -169,7 +192,9 @@ class _Loader:
             except CredentialError as error:
                 at_fault = certificate if error.path == certificate.path else key
                 raise at_fault.source.error(str(error)) from None
-            self.warnings += [Warned(certificate.source, warning) for warning in self._pairs[pair].warnings]
+            loaded = self._pairs[pair]
+            self.warnings += [Warned(certificate.source, reason) for reason in loaded.warnings]
+            self.warnings += [Warned(certificate.source, reason, severe=True) for reason in loaded.out_of_date]
         credential = self._pairs[pair]
         self.credentials[credential.chain.id] = credential
         return credential.chain
@@ -187,16 +212,15 @@ class _Loader:
             self.warnings.append(Warned(source, "every client with a certificate of a public authority is let in"))
 
 
-def _entry_sections(config: Config) -> tuple[Section, ...]:
+def _entry_files(config: Config) -> list[Path]:
     if not config.registry.is_dir():
         if config.registry_source is None:
-            return ()
+            return []
         raise config.registry_source.error(f"{config.registry} is not a directory")
     try:
-        paths = sorted(path for path in config.registry.iterdir() if path.suffix == ".conf")
+        return sorted(path for path in config.registry.iterdir() if path.suffix == ".conf")
     except OSError as error:
         raise Source(config.registry).error(error.strerror or type(error).__name__) from None
-    return tuple(section for path in paths for section in load_sections(path))
 
 
 def _entry_name(section: Section) -> str:

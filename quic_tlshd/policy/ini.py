@@ -18,13 +18,17 @@ Choice = TypeVar("Choice", bound=Enum)
 
 
 class ConfigError(Exception):
-    """A configuration that can't be used: which file, which line (counted from 1, None for the whole file) and why."""
+    """A configuration that can't be used: which file, which line (counted from 1, None for the whole file) and why.
+
+    others: the further errors of the same configuration, where loading went on to find them.
+    """
 
     def __init__(self, path: Path | None, line: int | None, reason: str) -> None:
         super().__init__(path, line, reason)
         self.path = path
         self.line = line
         self.reason = reason
+        self.others: tuple[ConfigError, ...] = ()
 
     def __str__(self) -> str:
         return f"{Source(self.path, self.line)}: {self.reason}"
@@ -52,10 +56,11 @@ BUILT_IN = Source(None)
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that works but deserves a look."""
+    """Something that loads but deserves a look. severe: peers will refuse it, so a check counts it as an error."""
 
     source: Source
     reason: str
+    severe: bool = False
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.events import Complete, Event, InstallSecret, ReceiveMessage, Sign
+from quic_tlshd.tls.events import Complete, Event, InstallSecret, Output, ReceiveMessage, Sign
 from quic_tlshd.tls.iana import HandshakeType
 from quic_tlshd.tls.parameters import Direction, Level
 
@@ -45,11 +45,11 @@ class Engine:
         self._buffer = bytearray()
         self._waiting: Event | None = None  # ReceiveMessage, Sign, or Complete at the end
 
-    def start(self) -> Iterator[Event]:
+    def start(self) -> Iterator[Output]:
         """To be called once, first."""
         return self._run(next(self._handshake))
 
-    def receive(self, level: Level, data: bytes) -> Iterator[Event]:
+    def receive(self, level: Level, data: bytes) -> Iterator[Output]:
         """Bytes of the peer's handshake messages at `level`."""
         if level != self._receiving:
             raise PeerError(
@@ -64,13 +64,13 @@ class Engine:
         elif len(self._buffer) > MAX_MESSAGE:
             raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, "too much handshake data came before it was due")
 
-    def answer(self, signature: bytes) -> Iterator[Event]:
+    def answer(self, signature: bytes) -> Iterator[Output]:
         """The signature that `Sign` asked for; ValueError if none was."""
         if not isinstance(self._waiting, Sign):
             raise ValueError("no signature is wanted")
         return self._run(self._handshake.send(signature))
 
-    def _run(self, event: Event) -> Iterator[Event]:
+    def _run(self, event: Event) -> Iterator[Output]:
         """Give events, from this one on, until the handshake needs something from outside."""
         try:
             while True:

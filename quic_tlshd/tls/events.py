@@ -77,4 +77,8 @@ class Complete:
     peer_chain: tuple[bytes, ...]
 
 
-Event = SendMessage | InstallSecret | PeerTransportParameters | Selected | Sign | ReceiveMessage | Complete
+Output = SendMessage | InstallSecret | PeerTransportParameters | Selected | Sign | Complete
+"""What a driver gets to see."""
+
+Event = Output | ReceiveMessage
+"""What a handshake yields to the engine."""

@@ -13,7 +13,7 @@ from quic_tlshd.policy.registry import Entry, Registry
 from quic_tlshd.policy.resolve import choose_client, choose_server
 from quic_tlshd.policy.trust import TrustStore
 from quic_tlshd.request import AuthMode, HandshakeRequest
-from quic_tlshd.tls.iana import CipherSuite
+from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
     DEFAULT_GROUPS,
@@ -23,6 +23,8 @@ from quic_tlshd.tls.parameters import (
     VerifyChain,
 )
 
+_HYBRIDS = (NamedGroup.X25519MLKEM768, NamedGroup.SECP256R1MLKEM768, NamedGroup.SECP384R1MLKEM1024)
+
 
 class Policy:
     """One registry with its trust stores. A store is taken over from the policy before if its anchors are the same, and
@@ -31,11 +33,10 @@ class Policy:
     def __init__(self, registry: Registry, before: Policy | None = None) -> None:
         self._entries = {entry.name: entry for entry in registry.entries}
         self._anchors = registry.trust
-        old_anchors, old_stores = (before._anchors, before._stores) if before is not None else ({}, {})
-        self._stores = {
-            name: old_stores[name] if old_anchors.get(name) == anchors else TrustStore(anchors)
-            for name, anchors in registry.trust.items()
-        }
+        self._stores: dict[str, TrustStore] = {}
+        for name, anchors in registry.trust.items():
+            unchanged = before is not None and before._anchors.get(name) == anchors
+            self._stores[name] = before._stores[name] if before and unchanged else TrustStore(anchors)
 
     def server_parameters(self, request: HandshakeRequest, settings: Settings) -> ServerParameters:
         entries = self._entries_of(request)
@@ -75,7 +76,7 @@ class Policy:
             settings.transport_parameters,
             _cipher_suites(entry, settings),
             groups,
-            key_shares=groups[:1],
+            key_shares=_key_shares(groups),
         )
 
     def _entries_of(self, request: HandshakeRequest) -> tuple[Entry, ...]:
@@ -104,6 +105,13 @@ def _cipher_suites(entry: Entry, settings: Settings) -> tuple[CipherSuite, ...]:
     if not settings.cipher_suites:
         return suites
     return tuple([suite for suite in suites if suite in settings.cipher_suites])
+
+
+def _key_shares(groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
+    """The shares to send at once: of our first group and, if that is a hybrid that the server may not have, of the first
+    that is none."""
+    classic = next((group for group in groups if group not in _HYBRIDS), groups[0])
+    return tuple(dict.fromkeys((groups[0], classic)))
 
 
 def _is_address(name: str) -> bool:
