@@ -63,7 +63,7 @@ class Warned:
     severe: bool = False
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
+        return self.reason if self.source is BUILT_IN else f"{self.source}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,122 @@
+"""What `quic-tlshdctl check` finds out: the configuration, its entries and every certificate they show."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from quic_tlshd.policy import config as configuration
+from quic_tlshd.policy.config import ConfigError
+from quic_tlshd.policy.entries import Loaded, load
+from quic_tlshd.policy.registry import Entry, alpn_text
+from quic_tlshd.tls.parameters import CertificateChain
+
+EXPIRES_SOON = 30  # days
+
+
+class CertificateRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that an entry shows. days_left: whole days until the first of its chain expires, negative after."""
+
+    entry: str
+    id: str
+    subject: str
+    names: tuple[str, ...]
+    schemes: tuple[str, ...]
+    chain: int
+    not_after: str
+    days_left: int
+
+
+class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A registry entry in words."""
+
+    name: str
+    role: str
+    alpn: str
+    server_name: tuple[str, ...]
+    client_certificate: str
+    trust: str
+    anchors: int
+    source: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome. config: the file, None for the built-in configuration. errors: what the daemon would refuse, or
+    peers would."""
+
+    config: str | None = None
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    entries: tuple[EntryRow, ...] = ()
+    certificates: tuple[CertificateRow, ...] = ()
+
+
+def check(path: Path | None, now: datetime | None = None) -> Report:
+    """Load what the daemon would load and judge it; a fault in it is part of the report, never an exception."""
+    now = now or datetime.now(UTC)
+    try:
+        config = configuration.load(path)
+        loaded = load(config, now=now)
+    except ConfigError as error:
+        return Report(config=None if path is None else str(path), errors=tuple(map(str, (error, *error.others))))
+    rows = [
+        _certificate_row(entry, certificate, now)
+        for entry in loaded.registry.entries
+        for certificate in entry.certificates
+    ]
+    warned = config.warnings + loaded.warnings
+    return Report(
+        config=None if config.path is None else str(config.path),
+        errors=tuple(str(warning) for warning in warned if warning.severe),
+        warnings=(*(str(warning) for warning in warned if not warning.severe), *_expiring(rows)),
+        entries=tuple(_entry_row(loaded, entry) for entry in loaded.registry.entries),
+        certificates=tuple(rows),
+    )
+
+
+def _expiring(rows: list[CertificateRow]) -> list[str]:
+    return [
+        f"entry {row.entry}: {row.subject} expires in {row.days_left} days, on {row.not_after}"
+        for row in rows
+        if 0 <= row.days_left < EXPIRES_SOON
+    ]
+
+
+def _certificate_row(entry: Entry, certificate: CertificateChain, now: datetime) -> CertificateRow:
+    members = [x509.load_der_x509_certificate(der) for der in certificate.chain]
+    until = min(member.not_valid_after_utc for member in members)
+    return CertificateRow(
+        entry=entry.name,
+        id=certificate.id,
+        subject=members[0].subject.rfc4514_string(),
+        names=_names(members[0]),
+        schemes=tuple(scheme.name.lower() for scheme in certificate.schemes),
+        chain=len(members),
+        not_after=f"{until:%Y-%m-%d}",
+        days_left=(until - now).days,
+    )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(name.value) for name in names)
+
+
+def _entry_row(loaded: Loaded, entry: Entry) -> EntryRow:
+    anchors = loaded.registry.trust.get(entry.trust)
+    return EntryRow(
+        name=entry.name,
+        role=entry.role.value,
+        alpn=alpn_text(entry.alpn),
+        server_name=entry.server_name,
+        client_certificate=entry.client_certificate.value,
+        trust=entry.trust,
+        anchors=0 if anchors is None else len(anchors.certificates),
+        source=entry.source,
+    )
