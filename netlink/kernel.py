@@ -91,6 +91,7 @@ class KernelHandshakeSocket:
         self._ready: NetlinkSocket | None = None
         self._requests: NetlinkSocket | None = None
         self._later: asyncio.Handle | None = None
+        self._loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
         """Resolve the family, join its group and accept what already waits.
@@ -121,14 +122,14 @@ class KernelHandshakeSocket:
             raise PermissionError(error.errno, "ACCEPT from the kernel needs CAP_NET_ADMIN") from error
         except OSError as error:
             self._retry(error)
-        asyncio.get_running_loop().add_reader(ready.fileno(), self._wake)
+        self._loop.add_reader(ready.fileno(), self._wake)
 
     def close(self) -> None:
         """Leave the group. Requests that were accepted can't be ended any more: end them first."""
         if self._later is not None:
             self._later.cancel()
         if self._ready is not None:
-            asyncio.get_running_loop().remove_reader(self._ready.fileno())
+            self._loop.remove_reader(self._ready.fileno())
             self._ready.close()
         if self._requests is not None:
             self._requests.close()
@@ -173,7 +174,7 @@ class KernelHandshakeSocket:
 
     def _retry(self, error: OSError) -> None:
         log.error("ACCEPT: %s; trying again in %g s", error, RETRY)
-        self._later = asyncio.get_running_loop().call_later(RETRY, self._drain)
+        self._later = self._loop.call_later(RETRY, self._drain)
 
     def _accept_waiting(self) -> None:
         """ACCEPT until the kernel has no more. An OSError is an answer other than EAGAIN."""
@@ -185,7 +186,7 @@ class KernelHandshakeSocket:
             except BlockingIOError:
                 return
             self._hand_over(attributes)
-        self._later = asyncio.get_running_loop().call_soon(self._drain)
+        self._later = self._loop.call_soon(self._drain)
 
     def _hand_over(self, attributes: bytes) -> None:
         try:

@@ -53,6 +53,7 @@ class UpcallServer:
         self._users: Counter[int] = Counter()  # connections of each uid
         self._upcalls: Counter[int] = Counter()  # outstanding upcalls of each uid
         self._resume: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
         """Start to listen. OSError(EADDRINUSE) if somebody does so at `path`; a dead one's socket is replaced."""
@@ -62,7 +63,7 @@ class UpcallServer:
             status = os.stat(self._path)
             self._inode = status.st_dev, status.st_ino
         self._listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+        self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def close(self) -> None:
         """Stop listening, remove the path and close every connection, which cancels its upcalls."""
@@ -70,7 +71,7 @@ class UpcallServer:
             return
         if self._resume is not None:
             self._resume.cancel()
-        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        self._loop.remove_reader(self._listener.fileno())
         self._remove_path()
         self._listener.close()
         self._listener = None
@@ -102,9 +103,8 @@ class UpcallServer:
         """The listener would stay readable and the event loop would spin."""
         assert self._listener is not None
         log.error("no connection can be accepted for %g s: %s", PAUSE, error)
-        loop, listener = asyncio.get_running_loop(), self._listener
-        loop.remove_reader(listener.fileno())
-        self._resume = loop.call_later(PAUSE, lambda: loop.add_reader(listener.fileno(), self._accept))
+        self._loop.remove_reader(self._listener.fileno())
+        self._resume = self._loop.call_later(PAUSE, self._loop.add_reader, self._listener.fileno(), self._accept)
 
     def _take(self, accepted: socket.socket) -> None:
         peer = Peer.of(accepted)
