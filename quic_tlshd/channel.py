@@ -1,6 +1,6 @@
 """What crosses between the monitor and a worker: a short list of typed messages over a SOCK_SEQPACKET socketpair.
 
-    monitor → worker   UseRegistry (+ memfd)   Perform (+ socket)   Signature   SignatureRefused
+    monitor → worker   UseRegistry (+ memfd)   Perform (+ socket)   Cancel   Signature   SignatureRefused
     worker → monitor   Ready   Sign   Outcome
 
 One packet is one message in MessagePack; what does not decode to a message of its direction is a ChannelError, and the
@@ -41,6 +41,12 @@ class Perform(msgspec.Struct, frozen=True, tag="perform"):
     request: HandshakeRequest
 
 
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Nobody waits for the handshake `id` any more: end it; its Outcome comes all the same."""
+
+    id: int
+
+
 class Signature(msgspec.Struct, frozen=True, tag="signature"):
     id: int
     signature: bytes
@@ -70,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     outcome: HandshakeOutcome
 
 
-ToWorker = UseRegistry | Perform | Signature | SignatureRefused
+ToWorker = UseRegistry | Perform | Cancel | Signature | SignatureRefused
 ToMonitor = Ready | Sign | Outcome
 
 T = TypeVar("T")

@@ -45,6 +45,7 @@ class HandshakeOutcome(msgspec.Struct, frozen=True, kw_only=True):
     peer: str = ""  # whom the log shall name, if the transport knew better than the request
     alert: int | None = None  # sent (or received, see alert_received), a number of the TLS Alerts registry
     alert_received: bool = False
+    alpn_offered: tuple[bytes, ...] = ()  # by the client, whoever that is
     alpn: bytes | None = None
     server_name: str | None = None
     entry: str | None = None

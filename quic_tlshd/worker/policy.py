@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from errno import EACCES
 from ipaddress import ip_address
@@ -23,6 +24,18 @@ from quic_tlshd.tls.parameters import (
     VerifyChain,
 )
 
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a handshake so far; the log wants it above all when the handshake fails."""
+
+    peer: str = ""
+    alpn_offered: tuple[bytes, ...] = ()
+    server_name: str | None = None
+    alpn: bytes | None = None
+    entry: str | None = None
+
+
 _HYBRIDS = (NamedGroup.X25519MLKEM768, NamedGroup.SECP256R1MLKEM768, NamedGroup.SECP384R1MLKEM1024)
 
 
@@ -38,11 +51,12 @@ class Policy:
             unchanged = before is not None and before._anchors.get(name) == anchors
             self._stores[name] = before._stores[name] if before and unchanged else TrustStore(anchors)
 
-    def server_parameters(self, request: HandshakeRequest, settings: Settings) -> ServerParameters:
+    def server_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ServerParameters:
         entries = self._entries_of(request)
         allowed = settings.alpn or request.alpn
 
         def choose(server_name: str | None, offered: tuple[bytes, ...]) -> ServerChoice:
+            seen.server_name, seen.alpn_offered = server_name, offered
             entry, alpn = choose_server(entries, server_name, offered, allowed)
             return ServerChoice(
                 entry.name,
@@ -56,9 +70,9 @@ class Policy:
 
         return ServerParameters(choose, settings.transport_parameters)
 
-    def client_parameters(self, request: HandshakeRequest, settings: Settings) -> ClientParameters:
+    def client_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ClientParameters:
         """EndpointError(EACCES) if the registry has no entry for the request."""
-        alpn = settings.alpn or request.alpn
+        seen.alpn_offered = alpn = settings.alpn or request.alpn
         try:
             entry = choose_client(self._entries_of(request), alpn, request.peername)
         except LookupError as error:
@@ -108,7 +122,7 @@ def _cipher_suites(entry: Entry, settings: Settings) -> tuple[CipherSuite, ...]:
 
 
 def _key_shares(groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
-    """The shares to send at once: of our first group and, if that is a hybrid that the server may not have, of the first
+    """The shares to send at once: of our first group and, if that is a hybrid, which many servers lack, of the first
     that is none."""
     classic = next((group for group in groups if group not in _HYBRIDS), groups[0])
     return tuple(dict.fromkeys((groups[0], classic)))

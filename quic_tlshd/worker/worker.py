@@ -18,6 +18,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from errno import EBADF, EPROTONOSUPPORT
 
 import msgspec
@@ -32,10 +33,10 @@ from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.status import alert_of, outcome_of
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import Complete, Sign
+from quic_tlshd.tls.events import Complete, Selected, Sign
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.uapi.quic import IPPROTO_QUIC
-from quic_tlshd.worker.policy import Policy
+from quic_tlshd.worker.policy import Policy, Seen
 
 log = logging.getLogger(__name__)
 
@@ -47,27 +48,28 @@ class SigningRefusedError(Exception):
 
 
 class Worker:
-    """The worker process's state: the policy of now, and the signatures that are awaited, by request id."""
+    """The worker process's state: the policy of now, and by request id what runs and which signatures are awaited."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.ended = asyncio.get_running_loop().create_future()
         self._policy = Policy(Registry())
         self._signatures: dict[int, asyncio.Future[bytes]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._on_message, self._on_end, fds=True)
         self._channel.send(channel.Ready())
 
     def _on_message(self, message: ToWorker, fd: int) -> None:
         match message:
             case channel.Perform(request):
-                task = asyncio.create_task(self.perform(request, fd))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks[request.id] = asyncio.create_task(self.perform(request, fd))
+            case channel.Cancel(id):
+                if (task := self._tasks.get(id)) is not None:
+                    task.cancel()
             case channel.Signature(id, signature):
-                if (future := self._signatures.pop(id, None)) is not None:
+                if (future := self._signatures.pop(id, None)) is not None and not future.done():
                     future.set_result(signature)
             case channel.SignatureRefused(id, reason):
-                if (future := self._signatures.pop(id, None)) is not None:
+                if (future := self._signatures.pop(id, None)) is not None and not future.done():
                     future.set_exception(SigningRefusedError(reason))
             case channel.UseRegistry():
                 self._policy = Policy(channel.unpack_registry(fd), self._policy)
@@ -82,21 +84,21 @@ class Worker:
     async def perform(self, request: HandshakeRequest, fd: int) -> None:
         """Do one handshake on the socket `fd` and report its outcome."""
         began = time.monotonic()
-        outcome = HandshakeOutcome()
-        peer = ""
+        outcome = HandshakeOutcome(reason="the request was cancelled")
+        seen = Seen()
         endpoint: Endpoint | None = None
         try:
             async with asyncio.timeout(request.timeout):
                 endpoint = open_endpoint(fd)
                 settings = await endpoint.settings()
-                peer = settings.peer_address
+                seen.peer = settings.peer_address
                 if request.role is Role.SERVER:
-                    engine = Engine(server_handshake(self._policy.server_parameters(request, settings)))
+                    engine = Engine(server_handshake(self._policy.server_parameters(request, settings, seen)))
                 else:
-                    engine = Engine(client_handshake(self._policy.client_parameters(request, settings)))
-                complete = await self._drive(request, engine, endpoint)
+                    engine = Engine(client_handshake(self._policy.client_parameters(request, settings, seen)))
+                complete = await self._drive(request, engine, endpoint, seen)
             outcome = success(complete)
-        except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the request is answered
+        except Exception as error:
             outcome = outcome_of(error)
             log.debug("handshake %d failed", request.id, exc_info=error)
             if endpoint is not None and (alert := alert_of(error)) is not None:
@@ -104,13 +106,13 @@ class Worker:
                     await asyncio.wait_for(endpoint.fail(alert, alert.label), _FAIL_TIMEOUT)
         finally:
             self._signatures.pop(request.id, None)
+            self._tasks.pop(request.id, None)
             if endpoint is not None:
                 endpoint.close()
-            elapsed = time.monotonic() - began
-            outcome = msgspec.structs.replace(outcome, peer=peer, elapsed=elapsed)
+            outcome = msgspec.structs.replace(outcome, **asdict(seen), elapsed=time.monotonic() - began)
             self._channel.send(channel.Outcome(request.id, outcome))
 
-    async def _drive(self, request: HandshakeRequest, engine: Engine, endpoint: Endpoint) -> Complete:
+    async def _drive(self, request: HandshakeRequest, engine: Engine, endpoint: Endpoint, seen: Seen) -> Complete:
         """Carry events from the engine to the transport, and bytes from the transport to the engine."""
         events = engine.start()
         while True:
@@ -120,6 +122,8 @@ class Worker:
                 if isinstance(event, Sign):
                     events = engine.answer(await self._sign(request, event))
                     break
+                if isinstance(event, Selected):
+                    seen.alpn, seen.server_name, seen.entry = event.alpn, event.server_name, event.entry
                 await endpoint.apply(event)
             else:
                 level, data = await endpoint.receive()
@@ -127,7 +131,8 @@ class Worker:
 
     async def _sign(self, request: HandshakeRequest, event: Sign) -> bytes:
         """Ask the monitor, which has the key."""
-        future = self._signatures[request.id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._signatures[request.id] = future
         self._channel.send(channel.Sign(request.id, event.certificate.id, event.scheme, event.transcript_hash))
         return await future
 
@@ -153,9 +158,6 @@ def open_endpoint(fd: int) -> Endpoint:
 def success(complete: Complete) -> HandshakeOutcome:
     return HandshakeOutcome(
         status=0,
-        alpn=complete.alpn,
-        server_name=complete.server_name,
-        entry=complete.entry,
         cipher_suite=complete.cipher_suite.name,
         group=complete.group.name,
         signature_scheme=None if complete.signature_scheme is None else complete.signature_scheme.name,

@@ -1,0 +1,59 @@
+"""``quic-tlshd``: from arguments to a configuration to the monitor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import sys
+from pathlib import Path
+
+from quic_tlshd import __version__
+from quic_tlshd import log as logs
+from quic_tlshd.monitor.monitor import Monitor
+from quic_tlshd.monitor.privileges import UserError, protect_memory
+from quic_tlshd.monitor.workers import StartError
+from quic_tlshd.policy import config as configuration
+from quic_tlshd.policy.config import Config, ConfigError
+
+log = logging.getLogger("quic_tlshd")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="quic-tlshd", description="TLS 1.3 handshakes for QUIC and kTLS transports")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration file")
+    parser.add_argument(
+        "-s", "--stderr", action="store_true", help="log to standard error (always the case; accepted as tlshd does)"
+    )
+    parser.add_argument("-v", "--version", action="version", version=f"%(prog)s {__version__}")
+    arguments = parser.parse_args()
+    logs.set_up(logging.INFO)
+    try:
+        config = configuration.load(arguments.config)
+        level = _level(config)
+        logs.set_up(level)
+        protect_memory()
+        asyncio.run(_serve(config, arguments.config, level))
+    except ConfigError as error:
+        for line in (error, *error.others):
+            log.error("%s", line)
+        sys.exit(1)
+    except (OSError, StartError, UserError) as error:
+        log.error("can't start: %s", error)
+        sys.exit(1)
+
+
+async def _serve(config: Config, path: Path | None, level: int) -> None:
+    monitor = Monitor(config, path, level)
+    gc.freeze()  # what is loaded now stays: later collections need not look at it
+    await monitor.run()
+
+
+def _level(config: Config) -> int:
+    """tlshd's loglevel: 0 for what an administrator wants to know, more for debugging."""
+    return logging.DEBUG if config.debug.loglevel > 0 else logging.INFO
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Who may look at the monitor's memory, and what a worker is started without."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import resource
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+
+class UserError(Exception):
+    """The workers' user can't be used."""
+
+
+def protect_memory() -> None:
+    """Leave no core dump, and let no process of the same user attach to this one or read its memory: keys are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
+
+
+def unprivileged(command: list[str], user: str | None) -> list[str]:
+    """The command by way of setpriv(1): no_new_privs, no capability, and as `user` if root starts it.
+
+    `user` None is quic-tlshd if there is such a user, else nobody; who isn't root can only start its own.
+    """
+    wrapper = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
+    if os.geteuid() == 0:
+        account = _account(user)
+        wrapper += ("--bounding-set=-all", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
+    elif user is not None and _account(user).pw_uid != os.geteuid():
+        raise UserError(f"only root can start workers as user {user}")
+    return [*wrapper, "--", *command]
+
+
+def _account(user: str | None) -> pwd.struct_passwd:
+    for name in (user,) if user is not None else ("quic-tlshd", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise UserError(f"there is no user {user or 'quic-tlshd, nor nobody'}")

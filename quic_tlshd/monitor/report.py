@@ -1,0 +1,36 @@
+"""The one line that the log has for every handshake: whom with, as what, and how it ended."""
+
+from __future__ import annotations
+
+from errno import errorcode
+
+from quic_tlshd.policy.registry import alpn_text
+from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
+from quic_tlshd.tls.alert import alert_label
+
+
+def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
+    """E.g. ``handshake as server with 192.0.2.1 port 4711 done: entry h3, ALPN h3, server name a.example, ...``"""
+    peer = outcome.peer or request.peer
+    who = f"{request.peername} ({peer})" if request.role is Role.CLIENT and request.peername else peer
+    facts = [f"entry {outcome.entry}"] if outcome.entry else []
+    facts.append(_alpn(request, outcome))
+    if outcome.server_name:
+        facts.append(f"server name {outcome.server_name}")
+    if outcome.status == 0:
+        facts += [fact for fact in (outcome.cipher_suite, outcome.group, outcome.signature_scheme) if fact]
+        facts.append("peer certificate verified" if outcome.peer_chain else "no peer certificate")
+        facts.append(f"{outcome.elapsed * 1000:.1f} ms")
+        return f"handshake as {request.role.value} with {who} done: {', '.join(facts)}"
+    if outcome.alert is not None:
+        facts.append(f"alert {alert_label(outcome.alert)} {'received' if outcome.alert_received else 'sent'}")
+    facts.append(errorcode.get(outcome.status, str(outcome.status)))
+    return f"handshake as {request.role.value} with {who} failed: {', '.join(facts)}: {outcome.reason}"
+
+
+def _alpn(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
+    if outcome.alpn is not None:
+        return f"ALPN {alpn_text((outcome.alpn,))}"
+    if outcome.status and outcome.alpn_offered:
+        return f"ALPN offered {alpn_text(outcome.alpn_offered)}"
+    return "no ALPN"
