@@ -63,7 +63,8 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     else:
-        _print(report, Console(highlight=False))
+        # A pipe has no width; 80 columns would fold most names.
+        _print(report, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
     return 1 if report.errors else 0
 
 
@@ -81,8 +82,15 @@ def _print(report: Report, console: Console) -> None:
         console.print("[green]The configuration is fine.[/]")
 
 
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
 def _entry_table(rows: Sequence[EntryRow]) -> Table:
-    table = Table("Entry", "Role", "ALPN", "Server name", "Client certificate", "Trust anchors", title="Registry")
+    table = _table("Registry", "Entry", "Role", "ALPN", "Server name", "Client certificate", "Trust anchors")
     for row in rows:
         trust = f"{row.anchors} of {row.trust}" if row.trust else "none"
         names = "\n".join(row.server_name) or "any"
@@ -92,7 +100,7 @@ def _entry_table(rows: Sequence[EntryRow]) -> Table:
 
 
 def _certificate_table(rows: Sequence[CertificateRow]) -> Table:
-    table = Table("Entry", "Subject", "Names", "Scheme", "Chain", "Valid until", title="Certificates")
+    table = _table("Certificates", "Entry", "Subject", "Names", "Scheme", "Chain", "Valid until")
     for row in rows:
         left = f"{row.not_after} ({row.days_left} days)"
         colour = "red" if row.days_left < 0 else "yellow" if row.days_left < EXPIRES_SOON else "green"

@@ -92,7 +92,8 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
 
 def _span(not_before: datetime | None, not_after: datetime | None, days: int) -> tuple[datetime, datetime]:
     now = datetime.now(UTC).replace(microsecond=0)
-    return not_before or now - timedelta(hours=1), not_after or now + timedelta(days=days)
+    until = not_after or now + timedelta(days=days)
+    return not_before or min(now, until) - timedelta(hours=1), until
 
 
 @dataclass(frozen=True)
