@@ -14,10 +14,12 @@ from quic_tlshd.policy.registry import Entry, Registry
 from quic_tlshd.policy.resolve import choose_client, choose_server
 from quic_tlshd.policy.trust import TrustStore
 from quic_tlshd.request import AuthMode, HandshakeRequest
+from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
     DEFAULT_GROUPS,
+    ClientCertificate,
     ClientParameters,
     ServerChoice,
     ServerParameters,
@@ -58,12 +60,13 @@ class Policy:
         def choose(server_name: str | None, offered: tuple[bytes, ...]) -> ServerChoice:
             seen.server_name, seen.alpn_offered = server_name, offered
             entry, alpn = choose_server(entries, server_name, offered, allowed)
+            wish = settings.client_certificate or entry.client_certificate
             return ServerChoice(
                 entry.name,
                 alpn,
                 entry.certificates,
-                settings.client_certificate or entry.client_certificate,
-                self._client_verifier(entry),
+                wish,
+                None if wish is ClientCertificate.NONE else self._client_verifier(entry),
                 _cipher_suites(entry, settings),
                 entry.groups or DEFAULT_GROUPS,
             )
@@ -105,7 +108,10 @@ class Policy:
         return verify
 
     def _client_verifier(self, entry: Entry) -> VerifyChain:
-        store = self._stores[entry.trust]
+        store = self._stores.get(entry.trust)
+        if store is None:
+            reason = f"a client certificate is wanted, and entry {entry.name} has no trust store to verify it with"
+            raise PeerError(AlertDescription.INTERNAL_ERROR, reason)
 
         def verify(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
             return store.verify_client(chain, datetime.now(UTC))

@@ -1,0 +1,109 @@
+"""A QUIC stack that is nothing but its handshake: what one side is told goes to the other, with no packets between."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+
+from netlink.handshake import Accept, AuthMode, Done, MessageType
+from netlink.upcall import UpcallConnection
+from quic_tlshd.endpoint import userspace
+from quic_tlshd.endpoint.userspace import Message, encode_settings
+from quic_tlshd.tls.parameters import Level
+
+TIMEOUT = 20.0  # seconds, for whatever one waits for
+
+
+@dataclass
+class Stack:
+    """One side. secrets: by (message type, level); the rest as the daemon gave it."""
+
+    transport_parameters: bytes
+    certificate_request: int = 0
+    peer: Stack | None = None
+    secrets: dict[tuple[int, Level], tuple[int, bytes]] = field(default_factory=dict)
+    peer_transport_parameters: bytes | None = None
+    alpn: bytes | None = None
+    alert: int | None = None
+
+    def __post_init__(self) -> None:
+        self.sock, self.daemons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.setblocking(False)
+        settings = encode_settings(self.transport_parameters, self.certificate_request, peer_address="a test")
+        self.sock.send(Message(userspace.MessageType.SETTINGS, body=settings).encode())
+
+    async def pump(self) -> None:
+        """Until the daemon closes its end: take what it sends, carry CRYPTO and ALERT to the other side."""
+        loop = asyncio.get_running_loop()
+        while packet := await loop.sock_recv(self.sock, userspace.MAX_PACKET):
+            message = Message.decode(packet)
+            match message.type:
+                case userspace.MessageType.CRYPTO:
+                    await self._carry(message)
+                case userspace.MessageType.ALERT:
+                    self.alert = message.argument
+                    await self._carry(Message(userspace.MessageType.ALERT, argument=message.argument))
+                case userspace.MessageType.SEND_SECRET | userspace.MessageType.RECEIVE_SECRET:
+                    self.secrets[message.type, message.level] = (message.argument, message.body)
+                case userspace.MessageType.PEER_TRANSPORT_PARAMETERS:
+                    self.peer_transport_parameters = message.body
+                case userspace.MessageType.SELECTED_ALPN:
+                    self.alpn = message.body
+
+    async def _carry(self, message: Message) -> None:
+        assert self.peer is not None
+        try:
+            await asyncio.get_running_loop().sock_sendall(self.peer.sock, message.encode())
+        except OSError:
+            return  # the other side has gone
+
+    def close(self) -> None:
+        self.sock.close()
+        self.daemons.close()
+
+
+@dataclass(frozen=True)
+class Result:
+    client: Done
+    server: Done
+    client_stack: Stack
+    server_stack: Stack
+
+
+async def handshake(
+    client_daemon: UpcallConnection,
+    server_daemon: UpcallConnection,
+    *,
+    alpn: tuple[bytes, ...] = (b"h3",),
+    server_alpn: tuple[bytes, ...] = (),
+    peername: str = "localhost",
+    auth_mode: AuthMode = AuthMode.UNAUTH,
+    certificate_request: int = 0,
+) -> Result:
+    """A handshake between two upcalls, which may be one daemon's."""
+    client, server = Stack(b"client parameters"), Stack(b"server parameters", certificate_request)
+    client.peer, server.peer = server, client
+    pumps = [asyncio.create_task(stack.pump()) for stack in (client, server)]
+    wanted = [
+        client_daemon.handshake(
+            Accept(message_type=MessageType.CLIENTHELLO, auth_mode=auth_mode, peername=peername, alpn=alpn),
+            client.daemons,
+        ),
+        server_daemon.handshake(
+            Accept(message_type=MessageType.SERVERHELLO, auth_mode=AuthMode.X509, alpn=server_alpn), server.daemons
+        ),
+    ]
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            done = await asyncio.gather(*wanted)
+            client.daemons.close()  # or the daemon's closing its own would not end the pumps
+            server.daemons.close()
+            await asyncio.gather(*pumps)
+        return Result(done[0], done[1], client, server)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        client.close()
+        server.close()
