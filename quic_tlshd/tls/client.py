@@ -12,7 +12,7 @@ from quic_tlshd.tls.authentication import (
     receive_authentication,
     receive_finished,
 )
-from quic_tlshd.tls.codec import read_exactly, vector8
+from quic_tlshd.tls.codec import decode_error, read_exactly, vector8
 from quic_tlshd.tls.engine import Handshake, receive
 from quic_tlshd.tls.events import (
     Complete,
@@ -35,7 +35,7 @@ from quic_tlshd.tls.extensions import (
     encode_uint16_list,
     require_offered,
 )
-from quic_tlshd.tls.iana import TLS_1_2, TLS_1_3, CipherSuite, HandshakeType, NamedGroup
+from quic_tlshd.tls.iana import SSL_3_0, TLS_1_2, TLS_1_3, CipherSuite, HandshakeType, NamedGroup
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_exchange import KeyPair
 from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data
@@ -96,6 +96,8 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     transcript.add(message)
     extensions = EncryptedExtensions.decode(message).extensions
     require_offered(extensions, hello.extensions, "EncryptedExtensions")
+    if extensions.get(X.SERVER_NAME):
+        raise decode_error("the server's server_name is not empty")  # RFC 6066 section 3
     alpn = _read_alpn(extensions, parameters)
     if parameters.transport_parameters is not None:
         if X.QUIC_TRANSPORT_PARAMETERS not in extensions:
@@ -104,10 +106,10 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     yield Selected(alpn, parameters.server_name, parameters.entry)
 
     # CertificateRequest if the server wants one of us, then the server's own Certificate, CertificateVerify, Finished.
-    request: CertificateRequest | None = None
+    requested_schemes: tuple[int, ...] | None = None
     message = yield from receive(HandshakeType.CERTIFICATE_REQUEST, HandshakeType.CERTIFICATE)
     if message[0] == HandshakeType.CERTIFICATE_REQUEST:
-        request = CertificateRequest.decode(message)
+        requested_schemes = _read_request(message)
         transcript.add(message)
         message = yield from receive(HandshakeType.CERTIFICATE)
     peer_chain, scheme = yield from receive_authentication(
@@ -118,8 +120,8 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
 
     # Our answer: Certificate and CertificateVerify if asked, and Finished.
     flight = b""
-    if request is not None:
-        flight = yield from _authenticate(parameters, request, transcript)
+    if requested_schemes is not None:
+        flight = yield from _authenticate(parameters, requested_schemes, transcript)
     finished = Finished(finished_verify_data(cipher_suite.hash, client_secret, transcript.digest())).encode()
     yield SendMessage(Level.HANDSHAKE, flight + finished)
     master_secret = handshake_secret.master_secret()
@@ -160,6 +162,8 @@ def _key_share(key_pairs: dict[NamedGroup, KeyPair]) -> bytes:
 def _require_answer(server_hello: ServerHello, hello: ClientHello, parameters: ClientParameters) -> CipherSuite:
     """Check that a ServerHello or HelloRetryRequest answers our hello (section 4.1.3) and give its cipher suite."""
     extensions = server_hello.extensions
+    if server_hello.legacy_version == SSL_3_0:  # appendix D.5
+        raise PeerError(AlertDescription.PROTOCOL_VERSION, "the server speaks SSL 3.0")
     if X.SUPPORTED_VERSIONS not in extensions:
         if server_hello.random[-8:] in _DOWNGRADES:
             raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "somebody makes the server downgrade to TLS 1.2")
@@ -229,16 +233,22 @@ def _read_alpn(extensions: Extensions, parameters: ClientParameters) -> bytes | 
     return protocols[0]
 
 
-def _authenticate(
-    parameters: ClientParameters, request: CertificateRequest, transcript: Transcript
-) -> Generator[Event, bytes, bytes]:
-    """Certificate and CertificateVerify, or an empty Certificate if we have none that the server takes (4.4.2.3)."""
+def _read_request(message: bytes) -> tuple[int, ...]:
+    """The signature algorithms of a CertificateRequest (section 4.3.2); its other extensions may be ignored."""
+    request = CertificateRequest.decode(message)
     if request.certificate_request_context:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
     body = request.extensions.get(X.SIGNATURE_ALGORITHMS)
     if body is None:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the CertificateRequest lacks signature_algorithms")
-    chosen = choose_certificate(parameters.certificates, decode_uint16_list(body, "signature_algorithms"))
+    return decode_uint16_list(body, "signature_algorithms")
+
+
+def _authenticate(
+    parameters: ClientParameters, requested_schemes: tuple[int, ...], transcript: Transcript
+) -> Generator[Event, bytes, bytes]:
+    """Certificate and CertificateVerify, or an empty Certificate if we have none that the server takes (4.4.2.3)."""
+    chosen = choose_certificate(parameters.certificates, requested_schemes)
     if chosen is None:
         nothing = Certificate(()).encode()
         transcript.add(nothing)

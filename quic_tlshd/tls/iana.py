@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+SSL_3_0 = 0x0300
 TLS_1_2 = 0x0303  # legacy_version
 TLS_1_3 = 0x0304
 

@@ -65,7 +65,12 @@ DEFAULT_SIGNATURE_SCHEMES = (
     SignatureScheme.RSA_PSS_PSS_SHA256,
     SignatureScheme.RSA_PSS_PSS_SHA384,
     SignatureScheme.RSA_PSS_PSS_SHA512,
+    SignatureScheme.RSA_PKCS1_SHA256,
+    SignatureScheme.RSA_PKCS1_SHA384,
+    SignatureScheme.RSA_PKCS1_SHA512,
 )
+"""The PKCS #1 schemes are for signatures in certificates only (RFC 8446 section 4.2.3) and have to be there for those
+(section 9.1); in a CertificateVerify `signature.verify` refuses them."""
 
 VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
 """Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
@@ -73,7 +78,8 @@ PeerError names the alert if it does not verify."""
 
 Arrange = Callable[[HandshakeType | str, Extensions], Extensions]
 """The last word on an extension block that we send, given the message it is for: to add GREASE, to permute a
-ClientHello, to replay a trace."""
+ClientHello, to replay a trace. It sees a second ClientHello with the block of the first, arranged as it was, and what
+the retry changes in it."""
 
 
 def as_they_are(_place: HandshakeType | str, extensions: Extensions) -> Extensions:
@@ -111,6 +117,10 @@ class ServerChoice:
     cipher_suites: tuple[CipherSuite, ...] = DEFAULT_CIPHER_SUITES
     groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
+
+    def __post_init__(self) -> None:
+        if self.client_certificate is not ClientCertificate.NONE and self.verify_client is None:
+            raise ValueError("a client certificate is wanted, but there is no verify_client")
 
 
 @dataclass(frozen=True, slots=True)

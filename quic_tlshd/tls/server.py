@@ -53,7 +53,7 @@ from quic_tlshd.tls.extensions import (
     encode_key_share_entry,
     encode_uint16_list,
 )
-from quic_tlshd.tls.iana import TLS_1_3, CipherSuite, HandshakeType, NamedGroup, SignatureScheme
+from quic_tlshd.tls.iana import SSL_3_0, TLS_1_3, CipherSuite, HandshakeType, NamedGroup, SignatureScheme
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_exchange import respond
 from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data
@@ -76,7 +76,6 @@ from quic_tlshd.tls.parameters import (
 )
 from quic_tlshd.tls.transcript import Transcript
 
-SSL_3_0 = 0x0300
 _SELECTED_TLS_1_3 = TLS_1_3.to_bytes(2, "big")
 
 T = TypeVar("T", CipherSuite, NamedGroup)
@@ -145,7 +144,8 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
 
     # The client's Certificate and CertificateVerify, if asked for, and its Finished.
     peer_chain: tuple[bytes, ...] = ()
-    if choice.client_certificate is not ClientCertificate.NONE and choice.verify_client is not None:
+    if choice.client_certificate is not ClientCertificate.NONE:
+        assert choice.verify_client is not None  # so says ServerChoice
         message = yield from receive(HandshakeType.CERTIFICATE)
         peer_chain, _ = yield from receive_authentication(
             message,
@@ -194,12 +194,13 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     groups = () if body is None else decode_uint16_list(body, "supported_groups")
     body = extensions.get(X.KEY_SHARE)
     shares = {} if body is None else decode_key_shares(body)
-    if not shares.keys() <= set(groups):
-        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "a key share's group is not in supported_groups")
+    if list(shares) != [group for group in dict.fromkeys(groups) if group in shares]:  # section 4.2.8
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the key shares do not follow supported_groups")
     body = extensions.get(X.SIGNATURE_ALGORITHMS)
     algorithms = None if body is None else decode_uint16_list(body, "signature_algorithms")
     if X.PRE_SHARED_KEY in extensions:
         decode_offered_psks(extensions[X.PRE_SHARED_KEY])
+    if X.PSK_KEY_EXCHANGE_MODES in extensions:
         decode_psk_key_exchange_modes(extensions[X.PSK_KEY_EXCHANGE_MODES])
     return Offer(server_name, alpn, groups, shares, algorithms, extensions.get(X.QUIC_TRANSPORT_PARAMETERS))
 
@@ -260,14 +261,10 @@ def _retry(
 ) -> Generator[Event, bytes, tuple[ClientHello, Offer]]:
     """Send a HelloRetryRequest for `group` and receive the second ClientHello (sections 4.1.2 and 4.1.4)."""
     transcript.retry()
-    request = ServerHello(
-        HELLO_RETRY_REQUEST_RANDOM,
-        first.legacy_session_id,
-        cipher_suite,
-        parameters.arrange(
-            HELLO_RETRY_REQUEST, {X.KEY_SHARE: group.to_bytes(2, "big"), X.SUPPORTED_VERSIONS: _SELECTED_TLS_1_3}
-        ),
-    ).encode()
+    extensions = parameters.arrange(
+        HELLO_RETRY_REQUEST, {X.KEY_SHARE: group.to_bytes(2, "big"), X.SUPPORTED_VERSIONS: _SELECTED_TLS_1_3}
+    )
+    request = ServerHello(HELLO_RETRY_REQUEST_RANDOM, first.legacy_session_id, cipher_suite, extensions).encode()
     transcript.add(request)
     yield SendMessage(Level.INITIAL, request)
 
@@ -278,6 +275,10 @@ def _retry(
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello has not just the share asked for")
     if X.EARLY_DATA in second.extensions:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello offers early data")
+    if second.extensions.get(X.COOKIE) != extensions.get(X.COOKIE):  # section 4.2.2
+        raise PeerError(
+            AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello has not just the cookie it was given"
+        )
     if not _is_same_but_for_retry(first, second):
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello differs from the first")
     transcript.add(message)
