@@ -27,7 +27,8 @@ import asyncio
 import errno
 import socket
 import struct
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from netlink.handshake import MalformedMessage, decode_attributes, encode_attributes
@@ -69,12 +70,12 @@ class Setting(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One packet, either way."""
+    """One packet, either way. Its repr leaves the body out, which may be a secret."""
 
     type: int
     level: Level = Level.APP
     argument: int = 0
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
     def encode(self) -> bytes:
         return _HEADER.pack(self.type, self.level, self.argument) + self.body
@@ -144,6 +145,7 @@ class UserspaceEndpoint:
     """The daemon's side; owns `sock`. See `endpoint.interface.Endpoint` for the methods."""
 
     def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
         self._sock = sock
         self._packets = PacketReader(sock, self._read)
 
@@ -182,6 +184,11 @@ class UserspaceEndpoint:
 
     def close(self) -> None:
         self._packets.close()
+        # A close with packets unread is a reset, which the stack would see before what we sent last.
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
+            while self._sock.recv(1):
+                pass
         self._sock.close()
 
     def _read(self) -> Message:

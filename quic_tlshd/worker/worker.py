@@ -145,7 +145,6 @@ def open_endpoint(fd: int) -> Endpoint:
         with suppress(OSError):
             os.close(fd)
         raise EndpointError(error.errno or EBADF, "what came with the request is no socket") from None
-    sock.setblocking(False)
     if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_SEQPACKET:
         return UserspaceEndpoint(sock)
     if sock.proto == IPPROTO_QUIC:

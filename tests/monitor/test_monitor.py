@@ -1,0 +1,226 @@
+"""The monitor, seen from outside: one DONE per request whatever happens, reloads, and what its workers lack."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from errno import EINVAL, EIO, ENOTSOCK, EOPNOTSUPP, EPROTONOSUPPORT, ETIMEDOUT
+from pathlib import Path
+
+import pytest
+
+from netlink.handshake import Accept, AuthMode, MessageType
+from netlink.upcall import UpcallConnection
+from tests.peers import pki, quic_stack
+from tests.peers.daemon import Daemon, entry, running
+
+SERVER = Accept(message_type=MessageType.SERVERHELLO, auth_mode=AuthMode.X509)
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    root = pki.Authority("test root")
+    with running({"h3": entry(root.issue(("localhost",)), alpn="h3")}) as started:
+        yield started
+
+
+async def outcome(daemon: Daemon, accept: Accept, fd: int) -> int:
+    async with await UpcallConnection.open(daemon.socket) as connection:
+        async with asyncio.timeout(quic_stack.TIMEOUT):
+            return (await connection.handshake(accept, fd)).status
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        pytest.param(Accept(message_type=3, auth_mode=AuthMode.X509), EINVAL, id="unknown message type"),
+        pytest.param(Accept(message_type=0, auth_mode=AuthMode.X509), EINVAL, id="no message type"),
+        pytest.param(Accept(message_type=1, auth_mode=9), EINVAL, id="unknown auth mode"),
+        pytest.param(Accept(message_type=2, auth_mode=AuthMode.UNAUTH), EINVAL, id="a server that shows nothing"),
+        pytest.param(Accept(message_type=1, auth_mode=AuthMode.PSK), EOPNOTSUPP, id="PSK"),
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_answered_and_logged(
+    daemon: Daemon, accept: Accept, status: int
+) -> None:
+    stack = quic_stack.Stack(b"")
+    assert await outcome(daemon, accept, stack.daemons.fileno()) == status
+    assert len(daemon.wait_for_log("refused")) == 1
+    stack.close()
+
+
+async def test_what_is_no_socket_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        assert await outcome(daemon, SERVER, file.fileno()) == ENOTSOCK
+
+
+async def test_a_socket_that_is_no_transport_is_refused(daemon: Daemon) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert await outcome(daemon, SERVER, sock.fileno()) == EPROTONOSUPPORT
+
+
+async def test_a_time_limit_is_kept(daemon: Daemon) -> None:
+    stack = quic_stack.Stack(b"")
+    began = time.monotonic()
+    accept = Accept(message_type=MessageType.SERVERHELLO, auth_mode=AuthMode.X509, timeout=300)
+    assert await outcome(daemon, accept, stack.daemons.fileno()) == ETIMEDOUT
+    assert 0.3 <= time.monotonic() - began < 2
+    stack.close()
+
+
+async def test_a_transport_that_goes_away_ends_its_handshake(daemon: Daemon) -> None:
+    stack = quic_stack.Stack(b"")
+    waiting = asyncio.create_task(outcome(daemon, SERVER, stack.daemons.fileno()))
+    await asyncio.sleep(0.2)
+    stack.close()
+    assert await waiting != 0
+    daemon.wait_for_log("closed the handshake")
+
+
+async def test_a_caller_that_goes_away_ends_its_handshake(daemon: Daemon) -> None:
+    stack = quic_stack.Stack(b"")
+    waiting = asyncio.create_task(outcome(daemon, SERVER, stack.daemons.fileno()))
+    await asyncio.sleep(0.2)
+    waiting.cancel()
+    daemon.wait_for_log("the request was cancelled")
+    stack.close()
+
+
+async def test_a_worker_that_dies_costs_its_handshakes_an_eio_and_is_replaced(daemon: Daemon) -> None:
+    (worker,) = daemon.children
+    stack = quic_stack.Stack(b"")
+    waiting = asyncio.create_task(outcome(daemon, SERVER, stack.daemons.fileno()))
+    await asyncio.sleep(0.2)
+    os.kill(worker, signal.SIGKILL)
+    assert await waiting == EIO
+    stack.close()
+    daemon.wait_for_log("took over")
+    assert daemon.children != [worker]
+    await assert_serves(daemon)
+
+
+async def test_a_worker_that_goes_silent_costs_the_same(daemon: Daemon) -> None:
+    (worker,) = daemon.children
+    os.kill(worker, signal.SIGSTOP)
+    stack = quic_stack.Stack(b"")
+    accept = Accept(message_type=MessageType.SERVERHELLO, auth_mode=AuthMode.X509, timeout=100)
+    assert await outcome(daemon, accept, stack.daemons.fileno()) == EIO
+    stack.close()
+    daemon.wait_for_log("took over")
+    await assert_serves(daemon)
+
+
+async def assert_serves(daemon: Daemon) -> None:
+    """The server's half succeeds in selecting an entry; the client's does not trust it, which is another matter."""
+    async with await UpcallConnection.open(daemon.socket) as connection:
+        result = await quic_stack.handshake(connection, connection)
+    assert result.server.entry == "h3"
+
+
+async def test_stopping_answers_what_still_runs() -> None:
+    root = pki.Authority("test root")
+    with running({"h3": entry(root.issue(("localhost",)), alpn="h3")}) as daemon:
+        stack = quic_stack.Stack(b"")
+        waiting = asyncio.create_task(outcome(daemon, SERVER, stack.daemons.fileno()))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(daemon.stop)
+        assert await waiting == EIO
+        stack.close()
+
+
+async def test_a_thousand_bad_requests_leak_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    async with await UpcallConnection.open(daemon.socket) as connection:
+        with (tmp_path / "file").open("wb") as file, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+
+            async def bad(number: int) -> None:
+                accept = SERVER if number % 3 else Accept(message_type=7, auth_mode=AuthMode.X509)
+                done = await connection.handshake(accept, (file, udp)[number % 2].fileno())
+                assert done.status in (EINVAL, ENOTSOCK, EPROTONOSUPPORT)
+
+            await bad(0)
+            before = descriptors(daemon)
+            for start in range(0, 1000, 50):
+                await asyncio.gather(*[bad(number) for number in range(start, start + 50)])
+            assert descriptors(daemon) == before
+
+
+def descriptors(daemon: Daemon) -> list[int]:
+    return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (daemon.pid, *daemon.children)]
+
+
+async def test_a_reload_takes_effect_and_a_bad_one_changes_nothing(daemon: Daemon) -> None:
+    conf = daemon.directory / "registry.d" / "h3.conf"
+    good = conf.read_text()
+    conf.write_text(good.replace("alpn = h3", "alpn = smb"))
+    os.kill(daemon.pid, signal.SIGHUP)
+    daemon.wait_for_log("reloaded")
+    async with await UpcallConnection.open(daemon.socket) as connection:
+        result = await quic_stack.handshake(connection, connection, alpn=(b"smb",))
+        assert result.server.entry == "h3"
+
+        conf.write_text(good + "no_such_key = 1\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        (line,) = daemon.wait_for_log("reload refused")
+        assert f"{conf}:{len(good.splitlines()) + 1}: " in line
+        assert "no_such_key" in line
+        result = await quic_stack.handshake(connection, connection, alpn=(b"smb",))
+        assert result.server.entry == "h3"
+
+
+def test_a_worker_has_no_privileges(daemon: Daemon) -> None:
+    (worker,) = daemon.children
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{worker}/status").read_text().splitlines())
+    assert status["NoNewPrivs"] == "1"
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[kind], 16) == 0
+    if os.geteuid() == 0:
+        assert int(status["CapBnd"], 16) == 0
+
+
+async def test_no_worker_has_the_key_in_its_memory() -> None:
+    issued = pki.Authority("test root").issue(("localhost",))
+    secret = issued.private_key.private_numbers().private_value.to_bytes(32, "little")  # type: ignore[union-attr]
+    forms = (secret, secret[::-1])
+    with running({"h3": entry(issued, alpn="h3")}) as daemon:
+        await assert_serves(daemon)
+        (worker,) = daemon.children
+        assert not any(form in memory(worker) for form in forms)
+        if os.geteuid() == 0:
+            assert any(form in memory(daemon.pid) for form in forms)  # or the test would prove nothing
+        else:
+            with pytest.raises(PermissionError):
+                memory(daemon.pid)
+
+
+def memory(pid: int) -> bytes:
+    """All that the process can write to."""
+    found = []
+    with open(f"/proc/{pid}/mem", "rb", 0) as mem, open(f"/proc/{pid}/maps") as maps:
+        for line in maps:
+            region, permissions = line.split()[:2]
+            if permissions.startswith("rw"):
+                start, end = (int(part, 16) for part in region.split("-"))
+                mem.seek(start)
+                try:
+                    found.append(mem.read(end - start))
+                except OSError:
+                    continue  # [vvar] and its like
+    return b"".join(found)
+
+
+def test_a_daemon_that_can_not_start_says_why(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    config = tmp_path / "config"
+    config.write_text("[upcall]\nsocket_mod = 1\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "quic_tlshd", "-c", config], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert f"{config}:2: " in done.stderr
+    assert "Traceback" not in done.stderr
