@@ -25,10 +25,17 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-OLDEST, NEWEST = (1, 3), (1, 7)
-_installed = version("aioquic")
-if not OLDEST <= tuple(map(int, _installed.split(".")[:2])) <= NEWEST:
-    raise ImportError(f"the aioquic adapter knows aioquic {OLDEST} to {NEWEST}, and {_installed} is installed")
+OLDEST, NEWEST = "1.3", "1.7"
+
+
+def _minor(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")[:2]))
+
+
+if not _minor(OLDEST) <= _minor(version("aioquic")) <= _minor(NEWEST):
+    raise ImportError(
+        f"the aioquic adapter is made for aioquic {OLDEST} to {NEWEST}, and {version('aioquic')} is installed"
+    )
 
 from aioquic.asyncio import client, server
 from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler

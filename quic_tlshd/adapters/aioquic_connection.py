@@ -82,6 +82,8 @@ class Connection(QuicConnection):
         self._peer_version: int | None = None  # of the packet that brought the last CRYPTO data
         self._first_flight: list[Message] = []  # a client's, to repeat it after Retry
         self._held: list[tuple[bytes, NetworkAddress]] = []
+        # A server has the HANDSHAKE keys before anybody can use them.
+        self._awaited = {Epoch.ONE_RTT} | ({Epoch.HANDSHAKE} if configuration.is_client else set())
         self._mute = configuration.is_client  # until there is a ClientHello
 
     @property
@@ -99,15 +101,17 @@ class Connection(QuicConnection):
         self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
     ) -> None:
         super().close(error_code, frame_type, reason_phrase)
-        self._mute = False
         self._let_go()
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
-        return [] if self._mute else super().datagrams_to_send(now)
+        if self._waits_for_client_hello:
+            return []
+        datagrams = super().datagrams_to_send(now)
+        return [] if self._mute else datagrams  # a server that has heard nothing need not hear of the end either
 
     def get_timer(self) -> float | None:
-        # Without a ClientHello nothing can be lost, and that the daemon answers in time is its own timeout's matter.
-        return None if self._mute else super().get_timer()
+        # Nothing can be lost yet, and that the daemon answers in time is its own timeout's matter.
+        return None if self._waits_for_client_hello else super().get_timer()
 
     def handle_timer(self, now: float) -> None:
         super().handle_timer(now)
@@ -125,6 +129,10 @@ class Connection(QuicConnection):
             self._hold(self._context, data, addr)
         self._note_end()
 
+    @property
+    def _waits_for_client_hello(self) -> bool:
+        return self._mute and self._close_event is None
+
     # what aioquic calls
 
     def _initialize(self, peer_cid: bytes) -> None:
@@ -134,7 +142,7 @@ class Connection(QuicConnection):
         self._context = context = cast(RemoteContext, self.tls)
         context.forward = self._forward
         self._first_flight = []
-        if not self._is_client:
+        if not self.configuration.is_client:
             # Our transport parameters leave before the ClientHello is read, so the version in them must stay.
             self._version_negotiated_compatible = True
         elif before is not None and before.transport_parameters == context.transport_parameters:
@@ -245,8 +253,7 @@ class Connection(QuicConnection):
                 return
             end = start + header.packet_length
             epoch = _EPOCHS.get(header.packet_type)
-            # A server has the keys of HANDSHAKE before anybody can use them, and who could is a validated address.
-            if epoch not in context.receivable and epoch in (Epoch.ONE_RTT, Epoch.HANDSHAKE)[: 1 + self._is_client]:
+            if epoch in self._awaited - context.receivable:
                 self._held.append((datagram[start:end], addr))
             buf.seek(end)
 

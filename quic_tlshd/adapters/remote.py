@@ -34,8 +34,9 @@ class Daemon:
     The connection is opened when it is needed and closed when it is idle, so that a restarted daemon is found again.
     """
 
-    def __init__(self, path: str = DEFAULT_PATH) -> None:
+    def __init__(self, path: str = DEFAULT_PATH, *, patience: float = PATIENCE) -> None:
         self.path = path
+        self.patience = patience
         self._connection: UpcallConnection | None = None
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,12 +48,6 @@ class Daemon:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return handshake
-
-    def close(self) -> None:
-        """Give up what is under way, without another word to anybody."""
-        for task in self._tasks:
-            task.cancel()
-        self._disconnect()
 
     async def _run(self, handshake: RemoteHandshake, request: Accept) -> None:
         try:
@@ -67,7 +62,7 @@ class Daemon:
         """How the handshake ended; a daemon that can't be asked is one more way to fail."""
         connection = None
         try:
-            async with asyncio.timeout(request.timeout / 1000 + PATIENCE):
+            async with asyncio.timeout(request.timeout / 1000 + self.patience):
                 async with self._opening:
                     if self._connection is None:
                         self._connection = await UpcallConnection.open(self.path)
