@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -221,6 +222,8 @@ def _done(accept: Accept, role: Role | None, outcome: HandshakeOutcome) -> Done:
 
 def _peer_of(fd: int, caller: str) -> str:
     """Whom the log names: the address that the socket is connected to, never its reverse DNS, or else who asks."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return caller
     with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             address = sock.getpeername()

@@ -86,6 +86,7 @@ async def test_a_caller_that_goes_away_ends_its_handshake(daemon: Daemon) -> Non
     waiting = asyncio.create_task(outcome(daemon, SERVER, stack.daemons.fileno()))
     await asyncio.sleep(0.2)
     waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
     daemon.wait_for_log("the request was cancelled")
     stack.close()
 
