@@ -195,7 +195,9 @@ class UserspaceEndpoint:
         """One packet; EndpointError also when the stack has closed its end."""
         try:
             packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
-        except ConnectionError:
+        except BlockingIOError:
+            raise
+        except OSError:  # a reset, or a socket that was never connected
             packet, flags = b"", 0
         if not packet:
             raise EndpointError(errno.ECONNRESET, "the QUIC stack closed the handshake")

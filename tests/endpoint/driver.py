@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 from cryptography import x509
@@ -43,11 +42,10 @@ def suites(settings: Settings) -> tuple[CipherSuite, ...]:
     return tuple(CipherSuite(suite) for suite in settings.cipher_suites) or DEFAULT_CIPHER_SUITES
 
 
-async def client(
-    endpoint: Endpoint, group: NamedGroup = NamedGroup.X25519, **parameters: object
-) -> tuple[Settings, Complete]:
+async def client(endpoint: Endpoint) -> Complete:
+    """The client's side, as the endpoint's settings want it."""
     settings = await endpoint.settings()
-    known = ClientParameters(
+    parameters = ClientParameters(
         "client",
         verify,  # type: ignore[arg-type]
         "server.example",
@@ -55,13 +53,12 @@ async def client(
         certificates("client") if settings.present_certificate else (),
         settings.transport_parameters,
         suites(settings),
-        key_shares=(group,),
     )
-    engine = Engine(client_handshake(replace(known, **parameters)))  # type: ignore[arg-type]
-    return settings, await drive(engine, endpoint, "client")
+    return await drive(Engine(client_handshake(parameters)), endpoint, "client")
 
 
-async def server(endpoint: Endpoint, **changes: object) -> tuple[Settings, Complete]:
+async def server(endpoint: Endpoint, groups: tuple[NamedGroup, ...] = (NamedGroup.X25519,)) -> Complete:
+    """The server's side, as the endpoint's settings want it."""
     settings = await endpoint.settings()
     choice = ServerChoice(
         "server",
@@ -70,10 +67,10 @@ async def server(endpoint: Endpoint, **changes: object) -> tuple[Settings, Compl
         settings.client_certificate or ClientCertificate.NONE,
         verify,  # type: ignore[arg-type]
         suites(settings),
+        groups,
     )
-    chosen = replace(choice, **changes)  # type: ignore[arg-type]
-    parameters = ServerParameters(lambda _name, _alpn: chosen, settings.transport_parameters)
-    return settings, await drive(Engine(server_handshake(parameters)), endpoint, "server")
+    parameters = ServerParameters(lambda _name, _alpn: choice, settings.transport_parameters)
+    return await drive(Engine(server_handshake(parameters)), endpoint, "server")
 
 
 async def drive(engine: Engine, endpoint: Endpoint, role: str) -> Complete:

@@ -1,11 +1,11 @@
-"""The endpoint on kernel QUIC sockets: whole handshakes, and one case for everything that it reads or refuses."""
+"""The endpoint on kernel QUIC sockets: one case for everything that it reads, sends or refuses."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -14,13 +14,10 @@ from quic_tlshd.endpoint.interface import EndpointError
 from quic_tlshd.endpoint.quic_kernel import MAX_CHUNK, QuicKernelEndpoint
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup
+from quic_tlshd.tls.iana import CipherSuite
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
-from tests.endpoint import driver
 from tests.peers import quic_socket
-from tests.peers.quic_socket import APP, HANDSHAKE, INITIAL, FakeQuicSocket, Pair
-
-pytestmark = pytest.mark.asyncio
+from tests.peers.quic_socket import INITIAL, FakeQuicSocket, Pair
 
 SECRET = bytes(range(32))
 
@@ -29,118 +26,10 @@ def install(level: Level, direction: Direction) -> InstallSecret:
     return InstallSecret(level, direction, CipherSuite.TLS_AES_128_GCM_SHA256, SECRET)
 
 
-def in_pieces(size: int) -> quic_socket.Split:
-    def split(data: bytes) -> Iterator[bytes]:
-        return (data[at : at + size] for at in range(0, len(data), size))
-
-    return split
-
-
-async def handshake(
-    client: FakeQuicSocket, server: FakeQuicSocket, group: NamedGroup = NamedGroup.X25519
-) -> tuple[driver.Complete, driver.Complete]:
-    """A whole one between two endpoints."""
-    with Pair(client, server):
-        ends = QuicKernelEndpoint(client), QuicKernelEndpoint(server)
-        async with asyncio.timeout(10):
-            (_, ours), (_, theirs) = await asyncio.gather(driver.client(ends[0], group), driver.server(ends[1]))
-        for end in ends:
-            end.close()
-    return ours, theirs
-
-
 @pytest_asyncio.fixture
 async def pair() -> AsyncIterator[Pair]:
     with Pair(FakeQuicSocket(server=False, alpn="smb,h3"), FakeQuicSocket(server=True, alpn="h3")) as both:
         yield both
-
-
-# whole handshakes
-
-
-@pytest.mark.parametrize("size", [1, 3, 100, 1100, 1 << 16])
-async def test_frames_may_split_messages_anywhere(size: int) -> None:
-    client = FakeQuicSocket(server=False, alpn="h3", split=in_pieces(size), transport_parameters=b"\x01\x01c")
-    server = FakeQuicSocket(server=True, alpn="h3", split=in_pieces(size), transport_parameters=b"\x01\x01s")
-    ours, theirs = await handshake(client, server)
-    assert client.state == server.state == "established"
-    assert (client.peer_transport_parameters, server.peer_transport_parameters) == (b"\x01\x01s", b"\x01\x01c")
-    assert {(level, not send): secret for (level, send), secret in client.secrets.items()} == server.secrets
-    assert ours.alpn == theirs.alpn == b"h3"
-    assert ours.peer_chain == driver.identity("server").chain
-
-
-async def test_a_kernel_that_takes_little_at_a_time() -> None:
-    ours, _ = await handshake(
-        FakeQuicSocket(server=False, alpn="h3", most=7), FakeQuicSocket(server=True, alpn="h3", most=7)
-    )
-    assert ours.peer_chain == driver.identity("server").chain
-
-
-@pytest.mark.parametrize("suite", list(CipherSuite))
-async def test_the_cipher_type_of_one_side_counts(suite: CipherSuite) -> None:
-    cipher_type = {0x1301: 51, 0x1302: 52, 0x1303: 54, 0x1304: 53}[suite]
-    client = FakeQuicSocket(server=False, alpn="h3")
-    server = FakeQuicSocket(server=True, alpn="h3", cipher_type=cipher_type)
-    ours, _ = await handshake(client, server)
-    assert ours.cipher_suite is suite
-    assert {installed for installed, _ in client.secrets.values()} == {cipher_type}
-    length = 48 if suite is CipherSuite.TLS_AES_256_GCM_SHA384 else 32
-    for _, secret in client.secrets.values():
-        assert any(secret[:length])
-        assert not any(secret[length:])
-
-
-async def test_client_certificates() -> None:
-    client = FakeQuicSocket(server=False, alpn="h3")
-    _, theirs = await handshake(client, FakeQuicSocket(server=True, alpn="h3", certificate_request=2))
-    assert theirs.peer_chain == driver.identity("client").chain
-    silent = FakeQuicSocket(server=False, alpn="h3", certificate_request=3)
-    _, theirs = await handshake(silent, FakeQuicSocket(server=True, alpn="h3", certificate_request=1))
-    assert theirs.peer_chain == ()
-
-
-async def test_the_server_hello_shares_its_datagram_with_the_rest_of_the_flight() -> None:
-    client, server = FakeQuicSocket(server=False, alpn="h3"), FakeQuicSocket(server=True, alpn="h3")
-    await handshake(client, server)
-    assert [[level for level, _ in datagram] for datagram in server.datagrams] == [[INITIAL, HANDSHAKE]]
-    assert [[level for level, _ in datagram] for datagram in client.datagrams] == [[INITIAL], [HANDSHAKE]]
-
-
-async def test_a_hello_retry_request_does_not_wait_for_anything() -> None:
-    client, server = FakeQuicSocket(server=False, alpn="h3"), FakeQuicSocket(server=True, alpn="h3")
-    with Pair(client, server):
-        ends = QuicKernelEndpoint(client), QuicKernelEndpoint(server)
-        async with asyncio.timeout(10):
-            await asyncio.gather(
-                driver.client(ends[0], NamedGroup.X25519),
-                driver.server(ends[1], groups=(NamedGroup.SECP256R1,)),
-            )
-        for end in ends:
-            end.close()
-    assert [[level for level, _ in datagram] for datagram in server.datagrams] == [[INITIAL], [INITIAL, HANDSHAKE]]
-
-
-async def test_data_of_the_application_stays_in_the_socket() -> None:
-    client, server = FakeQuicSocket(server=False, alpn="h3"), FakeQuicSocket(server=True, alpn="h3")
-    with Pair(client, server):
-        ends = QuicKernelEndpoint(client), QuicKernelEndpoint(server)
-        async with asyncio.timeout(10):
-            serving = asyncio.create_task(driver.server(ends[1]))
-            connecting = asyncio.create_task(driver.client(ends[0]))
-            while (APP, True) not in server.secrets:
-                await asyncio.sleep(0)
-            server.send_stream(b"early")  # half a round trip before the client's Finished
-            await asyncio.gather(serving, connecting)
-        client.send_stream(b"request")
-        server.send_stream(b"greeting")
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert server.recvmsg(1 << 16, 64, socket.MSG_DONTWAIT)[0] == b"request"
-        assert client.recvmsg(1 << 16, 64, socket.MSG_DONTWAIT)[0] == b"early"
-        assert client.recvmsg(1 << 16, 64, socket.MSG_DONTWAIT)[0] == b"greeting"
-        for end in ends:
-            end.close()
 
 
 # settings
