@@ -19,16 +19,15 @@ _ECDSA: dict[S, tuple[str, ec.ECDSA]] = {
     S.ECDSA_SECP384R1_SHA384: ("secp384r1", ec.ECDSA(hashes.SHA384())),
     S.ECDSA_SECP521R1_SHA512: ("secp521r1", ec.ECDSA(hashes.SHA512())),
 }
+# rsa_pss_pss_* is for keys with the OID id-RSASSA-PSS, which cryptography does not tell from rsaEncryption: left out.
 _RSA_PSS: dict[S, tuple[padding.PSS, hashes.HashAlgorithm]] = {
     scheme: (padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH), digest)
-    for digest, schemes in (
-        (hashes.SHA256(), (S.RSA_PSS_RSAE_SHA256, S.RSA_PSS_PSS_SHA256)),
-        (hashes.SHA384(), (S.RSA_PSS_RSAE_SHA384, S.RSA_PSS_PSS_SHA384)),
-        (hashes.SHA512(), (S.RSA_PSS_RSAE_SHA512, S.RSA_PSS_PSS_SHA512)),
+    for scheme, digest in (
+        (S.RSA_PSS_RSAE_SHA256, hashes.SHA256()),
+        (S.RSA_PSS_RSAE_SHA384, hashes.SHA384()),
+        (S.RSA_PSS_RSAE_SHA512, hashes.SHA512()),
     )
-    for scheme in schemes
 }
-_RSAE = (S.RSA_PSS_RSAE_SHA256, S.RSA_PSS_RSAE_SHA384, S.RSA_PSS_RSAE_SHA512)
 
 _SERVER_CONTEXT = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"
 _CLIENT_CONTEXT = b" " * 64 + b"TLS 1.3, client CertificateVerify\0"
@@ -46,7 +45,7 @@ def schemes_of(public_key: Any) -> tuple[S, ...]:
     if isinstance(public_key, ed25519.Ed25519PublicKey):
         return (S.ED25519,)
     if isinstance(public_key, rsa.RSAPublicKey):
-        return _RSAE
+        return tuple(_RSA_PSS)
     return ()
 
 

@@ -304,7 +304,13 @@ class Duel:
         return self
 
     def sign(self, role: Role) -> None:
+        """Answer the `Sign` of that side."""
         self.party(role).sign()
+        self._collect()
+
+    def answer(self, role: Role, signature: bytes) -> None:
+        """Answer the `Sign` of that side with this signature."""
+        self.party(role).answer(signature)
         self._collect()
 
     def run(self, *, portion: int | None = None) -> Duel:
