@@ -212,4 +212,7 @@ class UserspaceEndpoint:
         try:
             await asyncio.get_running_loop().sock_sendall(self._sock, message.encode())
         except OSError as error:
+            with suppress(EndpointError):
+                while True:  # what it said before it closed may be the peer's alert
+                    await self.receive()
             raise EndpointError(error.errno or errno.EPIPE, "the QUIC stack closed the handshake") from None
