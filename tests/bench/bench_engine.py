@@ -1,7 +1,7 @@
 """CPU per full handshake of the engine, over crypto messages: ``python -m tests.bench.bench_engine``.
 
-X25519, an ECDSA P-256 certificate below one intermediate, AES-128-GCM; the client verifies the chain each time unless it
-says "remembered". Beside it aioquic's TLS in the same run, in turns, so that the ratio holds on a noisy machine.
+X25519, an ECDSA P-256 certificate below one intermediate, AES-128-GCM; the client verifies the chain each time unless
+it says "remembered". Beside it aioquic's TLS in the same run, in turns, so that the ratio holds on a noisy machine.
 """
 
 from __future__ import annotations
