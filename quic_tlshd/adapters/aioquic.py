@@ -11,7 +11,7 @@ Relied on of aioquic beyond its documentation, with the versions below:
 
 - QuicConnection._initialize and _handle_crypto_frame are overridden, _crypto_streams gets a stream of ours,
   _close_event is read and _version_negotiated_compatible is set;
-- QuicConnectionProtocol._process_events is called, and its _quic is read;
+- QuicConnectionProtocol._process_events is called, and its _quic and QuicServer._transport are read;
 - QuicConnection._initialize, QuicServer.datagram_received and the functions serve and connect run with our classes in
   the place of those that they name (quic_tlshd/adapters/rebind.py); aioquic's modules are not changed.
 """
@@ -66,6 +66,12 @@ class Server(server.QuicServer):
     def __init__(self, *, create_protocol: CreateProtocol, options: dict[str, Any], **rest: Any) -> None:
         super().__init__(create_protocol=_waking(create_protocol), **rest)
         self._receive = rebind(server.QuicServer.datagram_received, QuicConnection=partial(Connection, **options))
+
+    @property
+    def port(self) -> int:
+        """The UDP port; for those who asked for port 0."""
+        assert self._transport is not None
+        return int(self._transport.get_extra_info("sockname")[1])
 
     def datagram_received(self, data: bytes | str, addr: NetworkAddress) -> None:
         self._receive(self, data, addr)

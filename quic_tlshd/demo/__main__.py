@@ -1,0 +1,13 @@
+"""``python -m quic_tlshd.demo``; see quic_tlshd/demo/demo.py."""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    from quic_tlshd.demo.demo import main
+except ImportError as error:
+    sys.exit(f"The demo can't start: {error}. It needs: pip install 'quic-tlshd[aioquic]'")
+
+if __name__ == "__main__":
+    sys.exit(main())
