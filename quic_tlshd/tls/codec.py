@@ -6,6 +6,7 @@ What does not fit is PeerError(decode_error), never an IndexError.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import unpack
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -58,5 +59,7 @@ def uint16(number: int) -> bytes:
     return number.to_bytes(2, "big")
 
 
+@lru_cache(maxsize=64)
 def uint16s(numbers: tuple[int, ...]) -> bytes:
+    """Remembered: what we send of these comes from the same few settings every time."""
     return b"".join([number.to_bytes(2, "big") for number in numbers])

@@ -51,16 +51,19 @@ class _Stage:
     def _derive_secret(self, label: bytes, transcript_hash: bytes) -> bytes:
         return hkdf_expand_label(self.hash_name, self._secret, label, transcript_hash, len(transcript_hash))
 
-    def _extract(self, input_keying_material: bytes) -> bytes:
-        """The next stage's secret: HKDF-Extract with Derive-Secret(., "derived", "") as salt."""
-        salt = self._derive_secret(b"derived", _empty_hash(self.hash_name))
-        return hmac_digest(salt, input_keying_material, self.hash_name)
+    def _derived(self) -> bytes:
+        """Derive-Secret(., "derived", ""), the salt of the HKDF-Extract that gives the next stage's secret."""
+        return self._derive_secret(b"derived", _empty_hash(self.hash_name))
 
 
 class EarlySecret(_Stage):
-    """From a PSK, or from zeros when there is none (`no_psk`)."""
+    """From a PSK, or from zeros when there is none (`no_psk`: the same for every handshake, down to its salt)."""
 
-    __slots__ = ()
+    __slots__ = ("_salt",)
+
+    def __init__(self, hash_name: str, secret: bytes) -> None:
+        super().__init__(hash_name, secret)
+        self._salt = self._derived()
 
     @classmethod
     def from_psk(cls, hash_name: str, psk: bytes) -> EarlySecret:
@@ -79,7 +82,7 @@ class EarlySecret(_Stage):
 
     def handshake_secret(self, shared_secret: bytes) -> HandshakeSecret:
         """shared_secret: of the (EC)DHE exchange."""
-        return HandshakeSecret(self.hash_name, self._extract(shared_secret))
+        return HandshakeSecret(self.hash_name, hmac_digest(self._salt, shared_secret, self.hash_name))
 
 
 class HandshakeSecret(_Stage):
@@ -94,7 +97,8 @@ class HandshakeSecret(_Stage):
         return self._derive_secret(b"s hs traffic", transcript_hash)
 
     def master_secret(self) -> MasterSecret:
-        return MasterSecret(self.hash_name, self._extract(bytes(_hash_length(self.hash_name))))
+        salt, no_input = self._derived(), bytes(_hash_length(self.hash_name))
+        return MasterSecret(self.hash_name, hmac_digest(salt, no_input, self.hash_name))
 
 
 class MasterSecret(_Stage):

@@ -14,6 +14,7 @@ from quic_tlshd.tls.codec import (
     read_uint16s,
     read_vector,
     uint16,
+    uint16s,
     vector8,
     vector16,
     vector24,
@@ -48,13 +49,12 @@ class ClientHello:
     legacy_compression_methods: bytes = b"\0"
 
     def encode(self) -> bytes:
-        suites = b"".join([suite.to_bytes(2, "big") for suite in self.cipher_suites])
         body = b"".join(
             (
                 uint16(self.legacy_version),
                 self.random,
                 vector8(self.legacy_session_id),
-                vector16(suites),
+                vector16(uint16s(self.cipher_suites)),
                 vector8(self.legacy_compression_methods),
                 encode_extensions(self.extensions),
             )

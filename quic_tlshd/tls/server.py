@@ -205,19 +205,20 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     return Offer(server_name, alpn, groups, shares, algorithms, extensions.get(X.QUIC_TRANSPORT_PARAMETERS))
 
 
+_WITHOUT_PSK = (X.SIGNATURE_ALGORITHMS, X.SUPPORTED_GROUPS, X.KEY_SHARE)
+_WITH_PSK = (X.PSK_KEY_EXCHANGE_MODES,)
+_WITH_PSK_DHE = (X.PSK_KEY_EXCHANGE_MODES, X.SUPPORTED_GROUPS, X.KEY_SHARE)
+
+
 def _require_extensions(present: Extensions, *, over_quic: bool) -> None:
     """The mandatory combinations of section 9.2, and RFC 9001 section 8.2 for QUIC."""
-    required: list[X] = []
+    required: tuple[X, ...] = _WITHOUT_PSK
     if X.PRE_SHARED_KEY in present:
-        required.append(X.PSK_KEY_EXCHANGE_MODES)
-    else:
-        required += (X.SIGNATURE_ALGORITHMS, X.SUPPORTED_GROUPS)
-    if X.SUPPORTED_GROUPS in present:
-        required.append(X.KEY_SHARE)
-    if X.KEY_SHARE in present:
-        required.append(X.SUPPORTED_GROUPS)
+        is_dhe = X.SUPPORTED_GROUPS in present or X.KEY_SHARE in present
+        required = _WITH_PSK_DHE if is_dhe else _WITH_PSK
     if over_quic:
-        required.append(X.QUIC_TRANSPORT_PARAMETERS)
+        if X.QUIC_TRANSPORT_PARAMETERS not in present:
+            raise PeerError(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks quic_transport_parameters")
     elif X.QUIC_TRANSPORT_PARAMETERS in present:
         raise PeerError(AlertDescription.UNSUPPORTED_EXTENSION, "quic_transport_parameters came, but not over QUIC")
     for extension in required:
