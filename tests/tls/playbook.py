@@ -27,8 +27,6 @@ from quic_tlshd.tls.events import (
     Complete,
     Event,
     InstallSecret,
-    PeerTransportParameters,
-    Selected,
     SendMessage,
     Sign,
 )
@@ -353,21 +351,3 @@ def generator_of(*pairs: KeyPair) -> Callable[[NamedGroup], KeyPair]:
         return waiting.popleft() if waiting and waiting[0].group == group else generate(group)
 
     return give
-
-
-__all__ = [
-    "CLIENT_TRANSPORT_PARAMETERS",
-    "SERVER_TRANSPORT_PARAMETERS",
-    "Duel",
-    "Identity",
-    "Letter",
-    "Party",
-    "PeerTransportParameters",
-    "Role",
-    "Selected",
-    "distrust",
-    "generator_of",
-    "identity",
-    "split",
-    "trust",
-]

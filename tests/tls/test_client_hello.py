@@ -194,6 +194,14 @@ REFUSED: dict[str, tuple[Change, AlertDescription]] = {
         with_extensions({X.PSK_KEY_EXCHANGE_MODES: b"\1\1", X.PRE_SHARED_KEY: psk(), X.COOKIE: b"\0\1c"}),
         A.ILLEGAL_PARAMETER,
     ),
+    "a PSK with groups but no shares (9.2)": (
+        with_extensions({X.KEY_SHARE: None, X.PSK_KEY_EXCHANGE_MODES: b"\1\1", X.PRE_SHARED_KEY: psk()}),
+        A.MISSING_EXTENSION,
+    ),
+    "a PSK with shares but no groups (9.2)": (
+        with_extensions({X.SUPPORTED_GROUPS: None, X.PSK_KEY_EXCHANGE_MODES: b"\1\1", X.PRE_SHARED_KEY: psk()}),
+        A.MISSING_EXTENSION,
+    ),
     "a PSK that we do not know and no certificate to go on with (4.2.3)": (
         with_extensions({X.SIGNATURE_ALGORITHMS: None, X.PSK_KEY_EXCHANGE_MODES: b"\1\1", X.PRE_SHARED_KEY: psk()}),
         A.MISSING_EXTENSION,
@@ -238,6 +246,8 @@ def duel_alert(what: str) -> AlertDescription:
         "key_share is missing (9.2)",
         "no key exchange at all (9.2)",
         "psk_key_exchange_modes is missing (4.2.9)",
+        "a PSK with groups but no shares (9.2)",
+        "a PSK with shares but no groups (9.2)",
     }
     return A.MISSING_EXTENSION if what in required else A.ILLEGAL_PARAMETER
 
