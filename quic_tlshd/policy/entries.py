@@ -23,7 +23,8 @@ from quic_tlshd.policy.ini import NamedFile, Section, Source, Warned, load_secti
 from quic_tlshd.policy.registry import Entry, Registry, RegistryError
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup
+from quic_tlshd.tls.iana import CipherSuite
+from quic_tlshd.tls.key_exchange import GROUPS
 from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
 
 CodePoint = TypeVar("CodePoint", bound=IntEnum)
@@ -139,8 +140,8 @@ class _Loader:
             trust=self._trust(section) if verifies else "",
             client_certificate=client_certificate,
             mismatch_alert=AlertDescription[alert.name],
-            cipher_suites=_code_points(section, "cipher_suites", CipherSuite),
-            groups=_code_points(section, "groups", NamedGroup),
+            cipher_suites=_code_points(section, "cipher_suites", tuple(CipherSuite)),
+            groups=_code_points(section, "groups", GROUPS),
         )
 
     def add_server(self, x509: configuration.X509) -> None:
@@ -265,11 +266,11 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _code_points(section: Section, key: str, registry: type[CodePoint]) -> tuple[CodePoint, ...]:
-    known = {member.name.lower(): member for member in registry}
+def _code_points(section: Section, key: str, ours: tuple[CodePoint, ...]) -> tuple[CodePoint, ...]:
+    known = {member.name.lower(): member for member in ours}
     names = section.texts(key)
     for name in names:
         if name.lower() not in known:
-            reason = f"{key} has {name!r}, not one of {', '.join(member.name for member in registry)}"
+            reason = f"{key} has {name!r}, not one of {', '.join(member.name for member in ours)}"
             raise section.source_of(key).error(reason)
     return tuple(known[name.lower()] for name in names)

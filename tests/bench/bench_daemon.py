@@ -1,7 +1,7 @@
 """Handshakes through the whole daemon, client and server upcalls both: ``python -m tests.bench.bench_daemon``.
 
-Both sides of every pair are upcalls of one daemon, over user-space endpoints whose CRYPTO data this process carries from
-one to the other. CPU is that of the daemon's processes, by their /proc/PID/stat. Every handshake is checked.
+Both sides of every pair are upcalls of one daemon, over user-space endpoints; this process carries the CRYPTO data
+from one to the other. CPU is that of the daemon's processes, by their /proc/PID/stat. Every handshake is checked.
 """
 
 from __future__ import annotations
