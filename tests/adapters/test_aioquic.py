@@ -27,7 +27,6 @@ from tests.peers.aioquic_peer import (
     closing,
     echo,
     own_server,
-    port_of,
     refusal,
     shown_certificate,
 )
@@ -54,7 +53,7 @@ async def served(daemon: Daemon, *alpn: str, **rest: Any) -> AsyncIterator[tuple
             **rest,
         )
     ) as server:
-        yield port_of(server), made
+        yield server.port, made
 
 
 def ours(daemon: Daemon, port: int, *alpn: str, **rest: Any) -> AbstractAsyncContextManager[Any]:
@@ -84,16 +83,17 @@ async def test_each_protocol_is_served_with_its_own_certificate(
 async def test_an_unknown_protocol_is_refused_and_logged_once(daemon: Daemon, root: Authority) -> None:
     before = len(daemon.log())
     async with served(daemon) as (port, made):
-        event, _ = await refusal(
+        client, _ = await refusal(
             aioquic.asyncio.connect, port, configuration=client_configuration(root, "localhost", "gopher")
         )
+        event = client.ended.result()
         assert event.error_code == CRYPTO_ERROR + AlertDescription.NO_APPLICATION_PROTOCOL
         assert event.reason_phrase == "no_application_protocol"
         (server,) = made
         done = connection_of(server).handshake
         assert done is not None
         assert (done.status, done.alert) == (EACCES, AlertDescription.NO_APPLICATION_PROTOCOL)
-    (line,) = daemon.log()[before:]
+    (line,) = daemon.lines_since(before)
     peer = f"{HOST} port "
     assert peer in line
     assert "gopher" in line
@@ -110,7 +110,7 @@ async def test_a_client_that_distrusts_us_is_logged_with_its_alert(daemon: Daemo
         assert done is not None
         assert event.error_code == CRYPTO_ERROR + (done.alert or 0)
         assert done.status != 0
-    (line,) = daemon.log()[before:]
+    (line,) = daemon.lines_since(before)
     assert "received" in line
 
 
@@ -145,11 +145,14 @@ async def test_a_bad_server_certificate_is_refused(
     before = len(daemon.log())
     async with own_server(issue(root), tmp_path, "h3") as (port, made):
         configuration = QuicConfiguration(alpn_protocols=["h3"], server_name="localhost")
-        event, error = await refusal(connect, port, configuration=configuration, daemon=daemon.socket)
-        assert event.error_code == CRYPTO_ERROR + alert
+        client, error = await refusal(connect, port, configuration=configuration, daemon=daemon.socket)
+        done = connection_of(client).handshake
+        assert done is not None
+        assert (done.status, done.alert) == (EACCES, alert)
+        assert client.ended.result().error_code == CRYPTO_ERROR + alert
         assert (await made.ended()).error_code == CRYPTO_ERROR + alert
-        assert str(error)
-    (line,) = daemon.log()[before:]
+        assert str(error) == done.reason
+    (line,) = daemon.lines_since(before)
     assert f"localhost ({HOST} port {port})" in line
     assert f"{alert.label} sent" in line
     assert "EACCES" in line
@@ -169,9 +172,9 @@ async def test_a_missing_client_certificate_is_refused(daemon: Daemon, root: Aut
     before = len(daemon.log())
     async with served(daemon) as (port, _):
         configuration = client_configuration(root, "localhost", "mutual")
-        event, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
-        assert event.error_code == CRYPTO_ERROR + AlertDescription.CERTIFICATE_REQUIRED
-    (line,) = daemon.log()[before:]
+        client, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
+        assert client.ended.result().error_code == CRYPTO_ERROR + AlertDescription.CERTIFICATE_REQUIRED
+    (line,) = daemon.lines_since(before)
     assert "certificate_required sent" in line
 
 
@@ -193,7 +196,7 @@ async def test_retry(daemon: Daemon, root: Authority) -> None:
         async with ours(daemon, port, "h3") as protocol:
             assert await ask(protocol, b"hello") == b"hello"
     # Two at the server and one at the client: the ClientHello after Retry is the one before it.
-    assert len(daemon.log()) == before + 3
+    assert len(daemon.lines_since(before, 3)) == 3
 
 
 V1, V2 = QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2

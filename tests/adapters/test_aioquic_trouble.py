@@ -85,7 +85,8 @@ async def test_a_daemon_that_dies_ends_its_handshakes_and_its_successor_is_found
     async with served(mortal, "h3") as (port, made):
         with mortal.suspended():
             asyncio.get_running_loop().call_later(0.1, mortal.kill)
-            event, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
+            client, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
+        event = client.ended.result()
         assert event.error_code == QuicErrorCode.INTERNAL_ERROR
         assert event.reason_phrase == "the TLS handshake can't be done here"
         assert connection_of(made[0]).failure == "the handshake daemon closed the connection before DONE"
@@ -98,8 +99,8 @@ async def test_without_a_daemon_nobody_is_served(root: Authority, tmp_path: Path
     nobody = Daemon(tmp_path)
     async with served(nobody, "h3") as (port, made):
         configuration = client_configuration(root, "localhost", "h3")
-        event, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
-        assert event.error_code == QuicErrorCode.INTERNAL_ERROR
+        client, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
+        assert client.ended.result().error_code == QuicErrorCode.INTERNAL_ERROR
         assert "no handshake daemon" in connection_of(made[0]).failure
         configuration = QuicConfiguration(alpn_protocols=["h3"], server_name="localhost")
         _, error = await refusal(connect, port, configuration=configuration, daemon=nobody.socket)

@@ -32,5 +32,5 @@ async def test_a_browser_loads_a_page_over_quic(daemon: Daemon, identities: dict
         )
     said = dict(re.findall(r'<b id="([a-z-]+)">([^<]*)</b>', dom))
     assert said == {"entry": "h3", "server-name": "localhost", "protocol": "h3"}, (dom, errors, daemon.log()[before:])
-    line, *_ = daemon.log()[before:]
+    line, *_ = daemon.lines_since(before)
     assert "done: entry h3, ALPN h3, server name localhost" in line

@@ -76,10 +76,6 @@ async def ask(protocol: QuicConnectionProtocol, data: bytes) -> bytes:
         return await reader.read()
 
 
-def port_of(server: Any) -> int:
-    return int(server._transport.get_extra_info("sockname")[1])
-
-
 def client_configuration(trust: Authority, server_name: str, *alpn: str, **rest: Any) -> QuicConfiguration:
     """For aioquic's own client, which verifies the server itself."""
     return QuicConfiguration(alpn_protocols=list(alpn), server_name=server_name, cadata=trust.pem, **rest)
@@ -101,7 +97,7 @@ async def own_server(issued: Issued, directory: Path, *alpn: str, **rest: Any) -
             HOST, 0, configuration=configuration, create_protocol=made, stream_handler=echo, **rest
         )
     ) as server:
-        yield port_of(server), made
+        yield server._transport.get_extra_info("sockname")[1], made
 
 
 @asynccontextmanager
@@ -117,14 +113,17 @@ async def closing(server: Any) -> AsyncIterator[Any]:
                 protocol._timer.cancel()
 
 
-async def refusal(connect: Callable[..., Any], port: int, **rest: Any) -> tuple[ConnectionTerminated, ConnectionError]:
-    """How a connection fails that must fail: the last event and what `connect` raises."""
+async def refusal(connect: Callable[..., Any], port: int, **rest: Any) -> tuple[Recorder, ConnectionError]:
+    """A connection that must fail, at its end, and what `connect` raises."""
     made = Recorders()
+    error = ConnectionError()
     try:
         async with asyncio.timeout(TIMEOUT), connect(HOST, port, create_protocol=made, **rest):
             with contextlib.suppress(ConnectionError):  # a client that is done can be refused afterwards
                 await made[0].ping()
                 raise AssertionError("the connection was accepted")
-            return made[0].ended.result(), ConnectionError()
-    except ConnectionError as error:
-        return made[0].ended.result(), error
+    except ConnectionError as caught:
+        error = caught
+    (recorder,) = made
+    assert recorder.ended.done()
+    return recorder, error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -111,6 +110,11 @@ class Daemon:
         self._until(found, f"to log {text!r}")
         return [line for line in self.log() if text in line]
 
+    def lines_since(self, before: int, count: int = 1) -> list[str]:
+        """The lines after the first `before`, when there are at least `count` of them."""
+        self._until(lambda: len(self.log()) >= before + count, f"to log {count} more lines")
+        return self.log()[before:]
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             for pid in (self.pid, *self.children):
@@ -144,7 +148,7 @@ def configure(
     sections: dict[str, Mapping[str, str]] = {
         "debug": {"loglevel": "0"},
         "upcall": {"socket": str(directory / "handshake.sock"), "kernel": "no"},
-        "worker": {"count": "1", "user": pwd.getpwuid(os.geteuid()).pw_name, **(worker or {})},
+        "worker": {"count": "1"} | ({"user": "root"} if os.geteuid() == 0 else {}) | dict(worker or {}),
         "authenticate.client": client or {},
         "authenticate.server": server or {},
     }
