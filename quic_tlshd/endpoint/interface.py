@@ -46,7 +46,8 @@ class Settings:
 
 class Endpoint(Protocol):
     """One connection's handshake transport. Every method raises EndpointError when the transport is gone or faulty,
-    and PeerAlertError when it reports that the peer ended the connection with a TLS alert."""
+    and PeerAlertError when it reports that the peer ended the connection with a TLS alert; PeerError where TLS records
+    are the transport and the peer's are wrong."""
 
     async def settings(self) -> Settings:
         """Ask for the settings; to be called once, first."""
@@ -58,6 +59,10 @@ class Endpoint(Protocol):
 
     async def apply(self, event: TransportEvent) -> None:
         """Give the transport what the engine decided, in the engine's order."""
+        ...
+
+    async def finish(self) -> None:
+        """The handshake is complete: let the connection's owner have it. The last call but for close()."""
         ...
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:

@@ -119,6 +119,9 @@ class QuicKernelEndpoint:
         elif isinstance(event, Selected):
             self._select(event.alpn)
 
+    async def finish(self) -> None:
+        """Nothing to do: with both APP secrets the connection is established."""
+
     async def fail(self, alert: AlertDescription, reason: str) -> None:
         """The socket's owner closes it. The kernel keeps the phrase for that, but as yet replaces an establishing
         socket's error code by APPLICATION_ERROR."""

@@ -179,6 +179,9 @@ class UserspaceEndpoint:
         elif isinstance(event, Selected) and event.alpn is not None:
             await self._send(Message(MessageType.SELECTED_ALPN, body=event.alpn))
 
+    async def finish(self) -> None:
+        """Nothing to do: with both APP secrets the connection is established."""
+
     async def fail(self, alert: AlertDescription, reason: str) -> None:
         await self._send(Message(MessageType.ALERT, argument=alert, body=reason.encode()))
 

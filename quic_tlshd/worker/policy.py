@@ -94,6 +94,7 @@ class Policy:
             _cipher_suites(entry, settings),
             groups,
             key_shares=_key_shares(groups),
+            compatibility_mode=settings.transport_parameters is None,
         )
 
     def _entries_of(self, request: HandshakeRequest) -> tuple[Entry, ...]:

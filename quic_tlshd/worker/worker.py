@@ -27,6 +27,7 @@ from quic_tlshd import channel
 from quic_tlshd.channel import Channel, ChannelError, ToWorker
 from quic_tlshd.endpoint.interface import Endpoint, EndpointError
 from quic_tlshd.endpoint.quic_kernel import QuicKernelEndpoint
+from quic_tlshd.endpoint.tcp_ktls import TcpEndpoint
 from quic_tlshd.endpoint.userspace import UserspaceEndpoint
 from quic_tlshd.policy.registry import Registry
 from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
@@ -118,6 +119,7 @@ class Worker:
         while True:
             for event in events:
                 if isinstance(event, Complete):
+                    await endpoint.finish()
                     return event
                 if isinstance(event, Sign):
                     events = engine.answer(await self._sign(request, event))
@@ -149,6 +151,8 @@ def open_endpoint(fd: int) -> Endpoint:
         return UserspaceEndpoint(sock)
     if sock.proto == IPPROTO_QUIC:
         return QuicKernelEndpoint(sock)
+    if sock.proto == socket.IPPROTO_TCP:
+        return TcpEndpoint(sock)
     reason = f"a socket of family {int(sock.family)}, type {int(sock.type)}, protocol {sock.proto} is no transport"
     sock.close()
     raise EndpointError(EPROTONOSUPPORT, reason)
