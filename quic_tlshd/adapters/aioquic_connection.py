@@ -198,7 +198,10 @@ class Connection(QuicConnection):
             held, self._held = self._held, []
             for packet, addr in held:
                 self.receive_datagram(packet, addr, asyncio.get_running_loop().time())
-        self.wake()
+        # A ServerHello alone would be padded to a datagram of its own, and a server may send no more than three before
+        # the client's address is validated (RFC 9000 section 8.1).
+        if not context.flight_due or self._close_event is not None:
+            self.wake()
 
     def _apply(self, context: RemoteContext, message: Message) -> None:
         if message.type == Said.ALERT:

@@ -14,6 +14,7 @@ import aioquic.asyncio
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated
+from aioquic.quic.logger import QuicLogger
 from aioquic.quic.packet import QuicProtocolVersion
 
 from quic_tlshd.adapters.aioquic import connect, connection_of, serve
@@ -122,6 +123,22 @@ async def test_our_client_verifies_the_server(daemon: Daemon, root: Authority, t
         assert done is not None
         assert (done.status, done.entry, done.alpn) == (0, "authenticate.client", b"h3")
         assert done.peer_chain == issued.chain
+
+
+async def test_the_servers_flight_starts_in_the_datagram_of_its_server_hello(daemon: Daemon, root: Authority) -> None:
+    log = QuicLogger()
+    async with served(daemon) as (port, _):
+        configuration = client_configuration(root, "localhost", "smb", quic_logger=log)
+        async with aioquic.asyncio.connect(HOST, port, configuration=configuration):
+            pass
+    datagrams: list[list[str]] = []
+    for event in log.to_dict()["traces"][0]["events"]:
+        if event["name"] == "transport:datagrams_received":
+            datagrams.append([])
+        elif event["name"] == "transport:packet_received":
+            datagrams[-1].append(event["data"]["header"]["packet_type"])
+    acknowledgement, flight, *_ = datagrams
+    assert (acknowledgement, flight) == (["initial"], ["initial", "handshake"])
 
 
 def _expired(root: Authority) -> Issued:
