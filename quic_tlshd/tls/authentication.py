@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from functools import lru_cache
 from hmac import compare_digest
+from typing import Any
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.engine import receive
@@ -42,7 +43,7 @@ def receive_authentication(
     *,
     from_server: bool,
     required: bool = True,
-) -> Generator[Event, bytes, tuple[tuple[bytes, ...], SignatureScheme | None]]:
+) -> Generator[Event, Any, tuple[tuple[bytes, ...], SignatureScheme | None]]:
     """The peer's Certificate, which is `message`, and its CertificateVerify: the verified chain (DER) and the scheme.
 
     `schemes`: what we said we take. A client that need not show one (`required`) may answer with none: ((), None).
@@ -75,7 +76,7 @@ def receive_authentication(
     return chain, SignatureScheme(certificate_verify.algorithm)
 
 
-def receive_finished(transcript: Transcript, base_key: bytes) -> Generator[Event, bytes, None]:
+def receive_finished(transcript: Transcript, base_key: bytes) -> Generator[Event, Any, None]:
     """The peer's Finished; `base_key` is its handshake traffic secret."""
     message = yield from receive(HandshakeType.FINISHED)
     expected = finished_verify_data(transcript.hash_name, base_key, transcript.digest())

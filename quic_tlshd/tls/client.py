@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from typing import Any
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.authentication import (
@@ -35,10 +36,19 @@ from quic_tlshd.tls.extensions import (
     encode_uint16_list,
     require_offered,
 )
-from quic_tlshd.tls.iana import SSL_3_0, TLS_1_2, TLS_1_3, CipherSuite, HandshakeType, NamedGroup
+from quic_tlshd.tls.iana import (
+    SSL_3_0,
+    TLS_1_2,
+    TLS_1_3,
+    CipherSuite,
+    HandshakeType,
+    NamedGroup,
+    PskKeyExchangeMode,
+    SignatureScheme,
+)
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_exchange import KeyPair
-from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data
+from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data, hash_length
 from quic_tlshd.tls.messages import (
     Certificate,
     CertificateRequest,
@@ -48,7 +58,8 @@ from quic_tlshd.tls.messages import (
     Finished,
     ServerHello,
 )
-from quic_tlshd.tls.parameters import ClientParameters, Direction, Level
+from quic_tlshd.tls.parameters import ClientParameters, Direction, Level, Psk
+from quic_tlshd.tls.psk import encode_with_binders, placeholder
 from quic_tlshd.tls.transcript import Transcript
 
 _OFFER_TLS_1_3 = vector8(TLS_1_3.to_bytes(2, "big"))
@@ -61,8 +72,9 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     # ClientHello: what we can do and whom we want to talk to.
     transcript = Transcript()
     key_pairs = {group: parameters.generate(group) for group in parameters.key_shares}
+    psks = parameters.psks
     hello = _client_hello(parameters, key_pairs)
-    message = hello.encode()
+    message = encode_with_binders(hello, psks, transcript)
     transcript.add(message)
     yield SendMessage(Level.INITIAL, message)
 
@@ -74,7 +86,8 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     if server_hello.is_hello_retry_request:
         transcript.retry()
         transcript.add(message)
-        hello, new_key_pairs = yield from _retry(parameters, hello, server_hello, transcript)
+        psks = tuple([psk for psk in psks if psk.hash_name == cipher_suite.hash])
+        hello, new_key_pairs = yield from _retry(parameters, hello, server_hello, psks, transcript)
         key_pairs = new_key_pairs or key_pairs
         message = yield from receive(HandshakeType.SERVER_HELLO)
         server_hello = ServerHello.decode(message)
@@ -82,10 +95,21 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
             raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, "a second HelloRetryRequest")
         if _require_answer(server_hello, hello, parameters) != cipher_suite:
             raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the ServerHello changes the retry's cipher suite")
-    group, shared_secret = _exchange(server_hello, key_pairs)
+    psk = _selected_psk(server_hello, psks, cipher_suite)
+    if psk is None and parameters.verify_server is None:
+        raise PeerError(AlertDescription.HANDSHAKE_FAILURE, "the server selected none of our PSKs")
+    if psk is None or X.KEY_SHARE in server_hello.extensions:
+        group, shared_secret = _exchange(server_hello, key_pairs)
+    elif PskKeyExchangeMode.PSK_KE in parameters.psk_modes:
+        group, shared_secret = None, bytes(hash_length(cipher_suite.hash))
+    else:
+        raise PeerError(AlertDescription.MISSING_EXTENSION, "the server would use our PSK without (EC)DHE")
     transcript.add(message)
     transcript_hash = transcript.digest()
-    handshake_secret = EarlySecret.no_psk(cipher_suite.hash).handshake_secret(shared_secret)
+    early_secret = (
+        EarlySecret.no_psk(cipher_suite.hash) if psk is None else EarlySecret.from_psk(cipher_suite.hash, psk.key)
+    )
+    handshake_secret = early_secret.handshake_secret(shared_secret)
     client_secret = handshake_secret.client_handshake_traffic_secret(transcript_hash)
     server_secret = handshake_secret.server_handshake_traffic_secret(transcript_hash)
     yield InstallSecret(Level.HANDSHAKE, Direction.RECEIVE, cipher_suite, server_secret)
@@ -106,15 +130,20 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     yield Selected(alpn, parameters.server_name, parameters.entry)
 
     # CertificateRequest if the server wants one of us, then the server's own Certificate, CertificateVerify, Finished.
+    # A PSK stands for all but the Finished.
     requested_schemes: tuple[int, ...] | None = None
-    message = yield from receive(HandshakeType.CERTIFICATE_REQUEST, HandshakeType.CERTIFICATE)
-    if message[0] == HandshakeType.CERTIFICATE_REQUEST:
-        requested_schemes = _read_request(message)
-        transcript.add(message)
-        message = yield from receive(HandshakeType.CERTIFICATE)
-    peer_chain, scheme = yield from receive_authentication(
-        message, transcript, parameters.verify_server, parameters.signature_schemes, from_server=True
-    )
+    peer_chain: tuple[bytes, ...] = ()
+    scheme: SignatureScheme | None = None
+    if psk is None:
+        assert parameters.verify_server is not None  # or it was refused above
+        message = yield from receive(HandshakeType.CERTIFICATE_REQUEST, HandshakeType.CERTIFICATE)
+        if message[0] == HandshakeType.CERTIFICATE_REQUEST:
+            requested_schemes = _read_request(message)
+            transcript.add(message)
+            message = yield from receive(HandshakeType.CERTIFICATE)
+        peer_chain, scheme = yield from receive_authentication(
+            message, transcript, parameters.verify_server, parameters.signature_schemes, from_server=True
+        )
     yield from receive_finished(transcript, server_secret)
     transcript_hash = transcript.digest()  # what the application secrets cover (section 7.1)
 
@@ -131,7 +160,16 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     yield InstallSecret(
         Level.APP, Direction.SEND, cipher_suite, master_secret.client_application_traffic_secret_0(transcript_hash)
     )
-    return Complete(cipher_suite, group, scheme, alpn, parameters.server_name, parameters.entry, peer_chain)
+    return Complete(
+        cipher_suite,
+        group,
+        scheme,
+        alpn,
+        parameters.server_name,
+        parameters.entry,
+        peer_chain,
+        None if psk is None else psk.identity,
+    )
 
 
 def _client_hello(parameters: ClientParameters, key_pairs: dict[NamedGroup, KeyPair]) -> ClientHello:
@@ -143,10 +181,14 @@ def _client_hello(parameters: ClientParameters, key_pairs: dict[NamedGroup, KeyP
         extensions[X.APPLICATION_LAYER_PROTOCOL_NEGOTIATION] = encode_alpn(parameters.alpn)
     extensions[X.SUPPORTED_VERSIONS] = _OFFER_TLS_1_3
     extensions[X.SUPPORTED_GROUPS] = encode_uint16_list(parameters.groups)
-    extensions[X.SIGNATURE_ALGORITHMS] = encode_uint16_list(parameters.signature_schemes)
+    if parameters.verify_server is not None:
+        extensions[X.SIGNATURE_ALGORITHMS] = encode_uint16_list(parameters.signature_schemes)
     if parameters.transport_parameters is not None:
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
     extensions[X.KEY_SHARE] = _key_share(key_pairs)
+    if parameters.psks:
+        extensions[X.PSK_KEY_EXCHANGE_MODES] = vector8(bytes(parameters.psk_modes))
+        extensions[X.PRE_SHARED_KEY] = placeholder(parameters.psks)
     return ClientHello(
         parameters.random(32),
         parameters.random(32) if parameters.compatibility_mode else b"",
@@ -185,9 +227,14 @@ def _require_answer(server_hello: ServerHello, hello: ClientHello, parameters: C
 
 
 def _retry(
-    parameters: ClientParameters, hello: ClientHello, request: ServerHello, transcript: Transcript
-) -> Generator[Event, bytes, tuple[ClientHello, dict[NamedGroup, KeyPair] | None]]:
-    """Answer a HelloRetryRequest (section 4.1.4): the new hello and, if it has a new share, the key pair for that."""
+    parameters: ClientParameters,
+    hello: ClientHello,
+    request: ServerHello,
+    psks: tuple[Psk, ...],
+    transcript: Transcript,
+) -> Generator[Event, Any, tuple[ClientHello, dict[NamedGroup, KeyPair] | None]]:
+    """Answer a HelloRetryRequest (section 4.1.4): the new hello and, if it has a new share, the key pair for that.
+    `psks`: those of the cipher suite's hash; the others are offered no more."""
     extensions = {**hello.extensions}
     key_pairs: dict[NamedGroup, KeyPair] | None = None
     if X.KEY_SHARE in request.extensions:
@@ -201,11 +248,25 @@ def _retry(
         extensions[X.COOKIE] = request.extensions[X.COOKIE]
     if extensions == hello.extensions:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the HelloRetryRequest would not change the ClientHello")
+    extensions.pop(X.PRE_SHARED_KEY, None)
+    if psks:
+        extensions[X.PRE_SHARED_KEY] = placeholder(psks)
     second = replace(hello, extensions=parameters.arrange(HandshakeType.CLIENT_HELLO, extensions))
-    message = second.encode()
+    message = encode_with_binders(second, psks, transcript)
     transcript.add(message)
     yield SendMessage(Level.INITIAL, message)
     return second, key_pairs
+
+
+def _selected_psk(server_hello: ServerHello, psks: tuple[Psk, ...], cipher_suite: CipherSuite) -> Psk | None:
+    """The PSK that the server selected, if any (section 4.2.11)."""
+    body = server_hello.extensions.get(X.PRE_SHARED_KEY)
+    if body is None:
+        return None
+    index = decode_uint16(body, "pre_shared_key")
+    if index >= len(psks) or psks[index].hash_name != cipher_suite.hash:
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"the server selected PSK {index}, which can't be")
+    return psks[index]
 
 
 def _exchange(server_hello: ServerHello, key_pairs: dict[NamedGroup, KeyPair]) -> tuple[NamedGroup, bytes]:
@@ -246,7 +307,7 @@ def _read_request(message: bytes) -> tuple[int, ...]:
 
 def _authenticate(
     parameters: ClientParameters, requested_schemes: tuple[int, ...], transcript: Transcript
-) -> Generator[Event, bytes, bytes]:
+) -> Generator[Event, Any, bytes]:
     """Certificate and CertificateVerify, or an empty Certificate if we have none that the server takes (4.4.2.3)."""
     chosen = choose_certificate(parameters.certificates, requested_schemes)
     if chosen is None:

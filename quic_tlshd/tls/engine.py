@@ -1,4 +1,5 @@
-"""Drives a handshake: a generator that is suspended where it needs the peer's next message, or a signature.
+"""Drives a handshake: a generator that is suspended where it needs the peer's next message, or an answer
+from outside: a signature, a key.
 
 The rules of this file:
 
@@ -6,30 +7,32 @@ The rules of this file:
 - bytes of another level than the one being received are unexpected_message;
 - receive keys never change while bytes of the old level are buffered (RFC 8446 section 5.1, RFC 9001 section 4.1.3);
 - every method gives an iterator of events: apply each before asking for the next, for an error that comes later is to
-  be reported with the keys that came before; `Sign` and `Complete` can only be the last;
+  be reported with the keys that came before; `Sign`, `FindPsk` and `Complete` can only be the last;
 - PeerError is the one exception that the peer's bytes can raise, and nothing may be asked of the engine after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from typing import Any
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.events import Complete, Event, InstallSecret, Output, ReceiveMessage, Sign
+from quic_tlshd.tls.events import Complete, Event, FindPsk, FoundPsk, InstallSecret, Output, ReceiveMessage, Sign
 from quic_tlshd.tls.iana import HandshakeType
 from quic_tlshd.tls.parameters import Direction, Level
 
-Handshake = Generator[Event, bytes, Complete]
-"""Yields events; ReceiveMessage is answered with a whole message, Sign with a signature, the rest with b""."""
+Handshake = Generator[Event, Any, Complete]
+"""Yields events; ReceiveMessage is answered with a whole message (bytes), Sign with a signature (bytes), FindPsk with a
+FoundPsk or None, the rest with None."""
 
 _HEADER = 4  # HandshakeType msg_type; uint24 length
 MAX_MESSAGE = 32 * 1024
 _MAX_LENGTH = {HandshakeType.CERTIFICATE: 128 * 1024, HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024}
 
 
-def receive(*expected: HandshakeType) -> Generator[Event, bytes, bytes]:
+def receive(*expected: HandshakeType) -> Generator[Event, Any, bytes]:
     """The peer's next message, if its type is one of these: ``message = yield from receive(FINISHED)``."""
-    message = yield ReceiveMessage()
+    message: bytes = yield ReceiveMessage()
     if message[0] not in expected:
         wanted = " or ".join([kind.name.lower() for kind in expected])
         raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, f"{_name(message[0])} came where {wanted} is due")
@@ -43,7 +46,7 @@ class Engine:
         self._handshake = handshake
         self._receiving = Level.INITIAL
         self._buffer = bytearray()
-        self._waiting: Event | None = None  # ReceiveMessage, Sign, or Complete at the end
+        self._waiting: Event | None = None  # ReceiveMessage, Sign, FindPsk, or Complete at the end
 
     def start(self) -> Iterator[Output]:
         """To be called once, first."""
@@ -64,11 +67,11 @@ class Engine:
         elif len(self._buffer) > MAX_MESSAGE:
             raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, "too much handshake data came before it was due")
 
-    def answer(self, signature: bytes) -> Iterator[Output]:
-        """The signature that `Sign` asked for; ValueError if none was."""
-        if not isinstance(self._waiting, Sign):
-            raise ValueError("no signature is wanted")
-        return self._run(self._handshake.send(signature))
+    def answer(self, answer: bytes | FoundPsk | None) -> Iterator[Output]:
+        """What `Sign` or `FindPsk` asked for; ValueError if nothing was."""
+        if not isinstance(self._waiting, Sign | FindPsk):
+            raise ValueError("no answer is wanted")
+        return self._run(self._handshake.send(answer))
 
     def _run(self, event: Event) -> Iterator[Output]:
         """Give events, from this one on, until the handshake needs something from outside."""
@@ -85,9 +88,9 @@ class Engine:
                     self._receive_at(event.level)
                 self._waiting = event
                 yield event
-                if isinstance(event, Sign):
+                if isinstance(event, Sign | FindPsk):
                     return
-                event = self._handshake.send(b"")
+                event = self._handshake.send(None)
         except StopIteration as stop:
             complete: Complete = stop.value
             self._waiting = complete

@@ -1,7 +1,7 @@
 """What a handshake wants done, in the order in which it must be done.
 
-A driver *applies* each event. Two of them ask for something: `ReceiveMessage` (the engine answers that one itself) and
-`Sign`, which the driver answers with the signature, as late as it likes.
+A driver *applies* each event. Three of them ask for something: `ReceiveMessage` (the engine answers that one itself),
+and `Sign` and `FindPsk`, which the driver answers, as late as it likes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup, SignatureScheme
-from quic_tlshd.tls.parameters import CertificateChain, Direction, Level
+from quic_tlshd.tls.parameters import CertificateChain, Direction, Level, Psk
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +60,45 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class FindPsk:
+    """Wanted: the key of one of the PSK identities that the client offers (RFC 8446 section 4.2.11), the first that we
+    know; to be answered with a FoundPsk, or None."""
+
+    identities: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPsk:
+    """The answer to FindPsk. index: of the identity among FindPsk's."""
+
+    index: int
+    psk: Psk
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiveMessage:
     """Wanted: the peer's next handshake message, at the level that is being received."""
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """The handshake is done and both Finished are right. peer_chain: DER, empty if the peer showed no certificate."""
+    """The handshake is done and both Finished are right.
+
+    group: None after psk_ke, which has no (EC)DHE. peer_chain: DER, empty if the peer showed no certificate.
+    psk_identity: of the PSK that both used.
+    """
 
     cipher_suite: CipherSuite
-    group: NamedGroup
+    group: NamedGroup | None
     signature_scheme: SignatureScheme | None  # the server's
     alpn: bytes | None
     server_name: str | None
     entry: str
-    peer_chain: tuple[bytes, ...]
+    peer_chain: tuple[bytes, ...] = ()
+    psk_identity: bytes | None = None
 
 
-Output = SendMessage | InstallSecret | PeerTransportParameters | Selected | Sign | Complete
+Output = SendMessage | InstallSecret | PeerTransportParameters | Selected | Sign | FindPsk | Complete
 """What a driver gets to see."""
 
 Event = Output | ReceiveMessage

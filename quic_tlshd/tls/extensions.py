@@ -202,6 +202,12 @@ def decode_psk_key_exchange_modes(body: bytes) -> bytes:
     return read_exactly(body, 1, "psk_key_exchange_modes", 1)
 
 
+def encode_offered_psks(identities: tuple[tuple[bytes, int], ...], binders: tuple[bytes, ...]) -> bytes:
+    """The ClientHello's form: identities with their obfuscated_ticket_age, and binders."""
+    listed = b"".join([vector16(identity) + age.to_bytes(4, "big") for identity, age in identities])
+    return vector16(listed) + vector16(b"".join([vector8(binder) for binder in binders]))
+
+
 def decode_offered_psks(body: bytes) -> tuple[tuple[tuple[bytes, int], ...], tuple[bytes, ...]]:
     """The identities, each with its obfuscated_ticket_age, and as many binders."""
     listed, at = read_vector(body, 0, 2, "the PSK identities", 7)

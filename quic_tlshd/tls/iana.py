@@ -83,6 +83,13 @@ class NamedGroup(IntEnum):
     SECP384R1MLKEM1024 = 0x11ED
 
 
+class PskKeyExchangeMode(IntEnum):
+    """PskKeyExchangeMode, RFC 8446 section 4.2.9."""
+
+    PSK_KE = 0
+    PSK_DHE_KE = 1
+
+
 class SignatureScheme(IntEnum):
     """SignatureScheme, RFC 8446 section 4.2.3."""
 

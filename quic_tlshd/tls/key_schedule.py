@@ -20,7 +20,7 @@ def _hkdf_label(label: bytes, context_length: int, length: int) -> bytes:
 
 
 @cache
-def _hash_length(hash_name: str) -> int:
+def hash_length(hash_name: str) -> int:
     return new(hash_name).digest_size
 
 
@@ -37,7 +37,7 @@ def hkdf_expand_label(hash_name: str, secret: bytes, label: bytes, context: byte
 
 def finished_verify_data(hash_name: str, base_key: bytes, transcript_hash: bytes) -> bytes:
     """RFC 8446 section 4.4.4; base_key is the sender's handshake traffic secret (or a binder key)."""
-    finished_key = hkdf_expand_label(hash_name, base_key, b"finished", b"", _hash_length(hash_name))
+    finished_key = hkdf_expand_label(hash_name, base_key, b"finished", b"", hash_length(hash_name))
     return hmac_digest(finished_key, transcript_hash, hash_name)
 
 
@@ -67,12 +67,12 @@ class EarlySecret(_Stage):
 
     @classmethod
     def from_psk(cls, hash_name: str, psk: bytes) -> EarlySecret:
-        return cls(hash_name, hmac_digest(bytes(_hash_length(hash_name)), psk, hash_name))
+        return cls(hash_name, hmac_digest(bytes(hash_length(hash_name)), psk, hash_name))
 
     @staticmethod
     @cache
     def no_psk(hash_name: str) -> EarlySecret:
-        return EarlySecret.from_psk(hash_name, bytes(_hash_length(hash_name)))
+        return EarlySecret.from_psk(hash_name, bytes(hash_length(hash_name)))
 
     def binder_key(self, *, external: bool) -> bytes:
         return self._derive_secret(b"ext binder" if external else b"res binder", _empty_hash(self.hash_name))
@@ -97,7 +97,7 @@ class HandshakeSecret(_Stage):
         return self._derive_secret(b"s hs traffic", transcript_hash)
 
     def master_secret(self) -> MasterSecret:
-        salt, no_input = self._derived(), bytes(_hash_length(self.hash_name))
+        salt, no_input = self._derived(), bytes(hash_length(self.hash_name))
         return MasterSecret(self.hash_name, hmac_digest(salt, no_input, self.hash_name))
 
 

@@ -7,14 +7,14 @@ PeerError.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from os import urandom
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from quic_tlshd.tls.extensions import Extensions
-from quic_tlshd.tls.iana import CipherSuite, HandshakeType, NamedGroup, SignatureScheme
+from quic_tlshd.tls.iana import CipherSuite, HandshakeType, NamedGroup, PskKeyExchangeMode, SignatureScheme
 from quic_tlshd.tls.key_exchange import KeyPair, generate
 
 
@@ -98,11 +98,21 @@ class CertificateChain:
 
 
 @dataclass(frozen=True, slots=True)
+class Psk:
+    """An external pre-shared key. identity: as the ClientHello has it. hash_name: the hash that the key is for, sha256
+    where nothing else is agreed (RFC 8446 section 4.2.11)."""
+
+    identity: bytes
+    key: bytes = field(repr=False)
+    hash_name: str = "sha256"
+
+
+@dataclass(frozen=True, slots=True)
 class ServerChoice:
     """What a server does for the ClientHello it was asked about.
 
     entry: the registry entry's name. alpn: the protocol to select, None to answer without the extension.
-    certificates: the first whose scheme the client accepts is shown.
+    certificates: the first whose scheme the client accepts is shown; none if only a PSK will do.
     verify_client: needed unless client_certificate is NONE.
     """
 
@@ -125,10 +135,12 @@ class ServerParameters:
     """choose: from the client's server name (lower case, None if it sent none) and ALPN list (empty if it sent none)
     to the choice; it refuses with PeerError(unrecognized_name | no_application_protocol).
     transport_parameters: ours over QUIC, None elsewhere: over QUIC the client must send its own, elsewhere it must not.
+    find_psk: whether to ask for a key (`events.FindPsk`) when the client offers identities.
     random: gives that many random bytes. generate: gives a fresh key pair of a group (replaced to replay a trace)."""
 
     choose: Callable[[str | None, tuple[bytes, ...]], ServerChoice]
     transport_parameters: bytes | None = None
+    find_psk: bool = False
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
     arrange: Arrange = as_they_are
@@ -137,13 +149,14 @@ class ServerParameters:
 @dataclass(frozen=True, slots=True)
 class ClientParameters:
     """server_name: sent as SNI; None when the peer is known by address only.
-    verify_server: knows itself which name or address the chain must be for.
+    verify_server: knows itself which name or address the chain must be for; None if only a PSK will do.
+    psks: to offer, in order of preference. psk_modes: how they may be used.
     certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
     compatibility_mode: send a legacy_session_id (RFC 8446 appendix D.4; never over QUIC, RFC 9001 section 8.4).
     For the rest see ServerParameters."""
 
     entry: str
-    verify_server: VerifyChain
+    verify_server: VerifyChain | None
     server_name: str | None = None
     alpn: tuple[bytes, ...] = ()
     certificates: tuple[CertificateChain, ...] = ()
@@ -152,6 +165,8 @@ class ClientParameters:
     groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
     key_shares: tuple[NamedGroup, ...] = (NamedGroup.X25519,)
     compatibility_mode: bool = False
+    psks: tuple[Psk, ...] = ()
+    psk_modes: tuple[PskKeyExchangeMode, ...] = (PskKeyExchangeMode.PSK_DHE_KE,)
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate

@@ -19,8 +19,7 @@ ClientHello          -------->
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.authentication import (
@@ -33,6 +32,8 @@ from quic_tlshd.tls.engine import Handshake, receive
 from quic_tlshd.tls.events import (
     Complete,
     Event,
+    FindPsk,
+    FoundPsk,
     InstallSecret,
     PeerTransportParameters,
     Selected,
@@ -42,21 +43,14 @@ from quic_tlshd.tls.events import (
 from quic_tlshd.tls.extensions import (
     HELLO_RETRY_REQUEST,
     Extensions,
-    decode_alpn,
-    decode_key_shares,
-    decode_offered_psks,
-    decode_psk_key_exchange_modes,
-    decode_server_name,
-    decode_supported_versions,
-    decode_uint16_list,
     encode_alpn,
     encode_key_share_entry,
     encode_uint16_list,
 )
-from quic_tlshd.tls.iana import SSL_3_0, TLS_1_3, CipherSuite, HandshakeType, NamedGroup, SignatureScheme
+from quic_tlshd.tls.iana import TLS_1_3, CipherSuite, HandshakeType, NamedGroup, PskKeyExchangeMode, SignatureScheme
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_exchange import respond
-from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data
+from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data, hash_length
 from quic_tlshd.tls.messages import (
     HELLO_RETRY_REQUEST_RANDOM,
     CertificateRequest,
@@ -66,14 +60,17 @@ from quic_tlshd.tls.messages import (
     Finished,
     ServerHello,
 )
+from quic_tlshd.tls.offer import Offer, read_offer
 from quic_tlshd.tls.parameters import (
     CertificateChain,
     ClientCertificate,
     Direction,
     Level,
+    Psk,
     ServerChoice,
     ServerParameters,
 )
+from quic_tlshd.tls.psk import verify_binder
 from quic_tlshd.tls.transcript import Transcript
 
 _SELECTED_TLS_1_3 = TLS_1_3.to_bytes(2, "big")
@@ -87,53 +84,72 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     hello = ClientHello.decode(message)
     offer = read_offer(hello, over_quic=parameters.transport_parameters is not None)
     choice = parameters.choose(offer.server_name, offer.alpn)
-    cipher_suite = _first_common(choice.cipher_suites, hello.cipher_suites, "cipher suite")
-    certificate, scheme = _choose_certificate(choice, offer)
 
+    # A pre-shared key of the client's that we know comes before our certificate (section 4.2.11).
+    found = yield from _find_psk(parameters, choice, offer)
+    if found is None:
+        cipher_suite = _first_common(choice.cipher_suites, hello.cipher_suites, "cipher suite")
+        certificate, scheme = _choose_certificate(choice, offer)
+    else:
+        suites = tuple([suite for suite in choice.cipher_suites if suite.hash == found.psk.hash_name])
+        cipher_suite = _first_common(suites, hello.cipher_suites, "cipher suite of the PSK's hash")
     transcript = Transcript()
     transcript.start(cipher_suite.hash)
+    if found is not None:
+        verify_binder(hello.extensions, message, found.index, found.psk, transcript)
     transcript.add(message)
     yield Selected(choice.alpn, offer.server_name, choice.entry)
 
     # HelloRetryRequest: only if there is a group in common, but no share of one (section 4.1.4).
-    group = _choose_group(choice.groups, offer)
-    if group not in offer.key_shares:
-        hello, offer = yield from _retry(parameters, hello, offer, cipher_suite, group, transcript)
+    group = _choose_group(choice.groups, offer) if found is None or _does_dhe(offer, choice) else None
+    if group is not None and group not in offer.key_shares:
+        message, hello, offer = yield from _retry(parameters, hello, cipher_suite, group, transcript)
+        if found is not None:
+            found = _find_again(found.psk, offer)
+            verify_binder(hello.extensions, message, found.index, found.psk, transcript)
+        transcript.add(message)
     if offer.transport_parameters is not None:
         yield PeerTransportParameters(offer.transport_parameters)
 
     # ServerHello: the key exchange. All that follows is encrypted.
-    share, shared_secret = respond(group, offer.key_shares[group], parameters.generate)
-    server_hello = ServerHello(
-        parameters.random(32),
-        hello.legacy_session_id,
-        cipher_suite,
-        parameters.arrange(
-            HandshakeType.SERVER_HELLO,
-            {X.KEY_SHARE: encode_key_share_entry(group, share), X.SUPPORTED_VERSIONS: _SELECTED_TLS_1_3},
-        ),
-    ).encode()
+    extensions: Extensions = {}
+    shared_secret = bytes(hash_length(cipher_suite.hash))  # what stands for it after psk_ke (section 7.1)
+    if group is not None:
+        share, shared_secret = respond(group, offer.key_shares[group], parameters.generate)
+        extensions[X.KEY_SHARE] = encode_key_share_entry(group, share)
+    extensions[X.SUPPORTED_VERSIONS] = _SELECTED_TLS_1_3
+    early_secret = EarlySecret.no_psk(cipher_suite.hash)
+    if found is not None:
+        extensions[X.PRE_SHARED_KEY] = found.index.to_bytes(2, "big")
+        early_secret = EarlySecret.from_psk(cipher_suite.hash, found.psk.key)
+    extensions = parameters.arrange(HandshakeType.SERVER_HELLO, extensions)
+    server_hello = ServerHello(parameters.random(32), hello.legacy_session_id, cipher_suite, extensions).encode()
     transcript.add(server_hello)
     transcript_hash = transcript.digest()
-    handshake_secret = EarlySecret.no_psk(cipher_suite.hash).handshake_secret(shared_secret)
+    handshake_secret = early_secret.handshake_secret(shared_secret)
     client_secret = handshake_secret.client_handshake_traffic_secret(transcript_hash)
     server_secret = handshake_secret.server_handshake_traffic_secret(transcript_hash)
     yield SendMessage(Level.INITIAL, server_hello)
     yield InstallSecret(Level.HANDSHAKE, Direction.SEND, cipher_suite, server_secret)
     yield InstallSecret(Level.HANDSHAKE, Direction.RECEIVE, cipher_suite, client_secret)
 
-    # EncryptedExtensions to Finished: one flight, held until the signature is there.
+    # EncryptedExtensions to Finished: one flight, held until the signature is there. A PSK is all the authentication
+    # that its handshake has.
     flight = _encrypted_extensions(parameters, offer, choice)
-    if choice.client_certificate is not ClientCertificate.NONE:
-        flight += _certificate_request(parameters, choice)
-    flight += certificate_message(certificate)
-    transcript.add(flight)
-    signature = yield Sign(certificate, scheme, transcript.digest())
-    certificate_verify = CertificateVerify(scheme, signature).encode()
-    transcript.add(certificate_verify)
+    if found is None:
+        if choice.client_certificate is not ClientCertificate.NONE:
+            flight += _certificate_request(parameters, choice)
+        flight += certificate_message(certificate)
+        transcript.add(flight)
+        signature = yield Sign(certificate, scheme, transcript.digest())
+        certificate_verify = CertificateVerify(scheme, signature).encode()
+        transcript.add(certificate_verify)
+        flight += certificate_verify
+    else:
+        transcript.add(flight)
     finished = Finished(finished_verify_data(cipher_suite.hash, server_secret, transcript.digest())).encode()
     transcript.add(finished)
-    yield SendMessage(Level.HANDSHAKE, flight + certificate_verify + finished)
+    yield SendMessage(Level.HANDSHAKE, flight + finished)
 
     # The application secrets cover everything up to our Finished (section 7.1); we may send with them at once.
     transcript_hash = transcript.digest()
@@ -144,7 +160,7 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
 
     # The client's Certificate and CertificateVerify, if asked for, and its Finished.
     peer_chain: tuple[bytes, ...] = ()
-    if choice.client_certificate is not ClientCertificate.NONE:
+    if found is None and choice.client_certificate is not ClientCertificate.NONE:
         assert choice.verify_client is not None  # so says ServerChoice
         message = yield from receive(HandshakeType.CERTIFICATE)
         peer_chain, _ = yield from receive_authentication(
@@ -159,71 +175,16 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     yield InstallSecret(
         Level.APP, Direction.RECEIVE, cipher_suite, master_secret.client_application_traffic_secret_0(transcript_hash)
     )
-    return Complete(cipher_suite, group, scheme, choice.alpn, offer.server_name, choice.entry, peer_chain)
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """The extensions of a ClientHello, decoded. Groups and schemes are numbers, known or not."""
-
-    server_name: str | None
-    alpn: tuple[bytes, ...]
-    supported_groups: tuple[int, ...]
-    key_shares: dict[int, bytes]
-    signature_algorithms: tuple[int, ...] | None
-    transport_parameters: bytes | None
-
-
-def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
-    """Decode what we need and require what RFC 8446 sections 4.1.2, 4.2 and 9.2 do."""
-    extensions = hello.extensions
-    body = extensions.get(X.SUPPORTED_VERSIONS)
-    if hello.legacy_version == SSL_3_0 or body is None or TLS_1_3 not in decode_supported_versions(body):
-        raise PeerError(AlertDescription.PROTOCOL_VERSION, "the client does not offer TLS 1.3")
-    if hello.legacy_compression_methods != b"\0":
-        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the client offers compression")
-    if over_quic and hello.legacy_session_id:
-        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "legacy_session_id is not empty (RFC 9001 section 8.4)")
-    _require_extensions(extensions, over_quic=over_quic)
-
-    body = extensions.get(X.SERVER_NAME)
-    server_name = None if body is None else decode_server_name(body)
-    body = extensions.get(X.APPLICATION_LAYER_PROTOCOL_NEGOTIATION)
-    alpn = () if body is None else decode_alpn(body)
-    body = extensions.get(X.SUPPORTED_GROUPS)
-    groups = () if body is None else decode_uint16_list(body, "supported_groups")
-    body = extensions.get(X.KEY_SHARE)
-    shares = {} if body is None else decode_key_shares(body)
-    if list(shares) != [group for group in dict.fromkeys(groups) if group in shares]:  # section 4.2.8
-        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the key shares do not follow supported_groups")
-    body = extensions.get(X.SIGNATURE_ALGORITHMS)
-    algorithms = None if body is None else decode_uint16_list(body, "signature_algorithms")
-    if X.PRE_SHARED_KEY in extensions:
-        decode_offered_psks(extensions[X.PRE_SHARED_KEY])
-    if X.PSK_KEY_EXCHANGE_MODES in extensions:
-        decode_psk_key_exchange_modes(extensions[X.PSK_KEY_EXCHANGE_MODES])
-    return Offer(server_name, alpn, groups, shares, algorithms, extensions.get(X.QUIC_TRANSPORT_PARAMETERS))
-
-
-_WITHOUT_PSK = (X.SIGNATURE_ALGORITHMS, X.SUPPORTED_GROUPS, X.KEY_SHARE)
-_WITH_PSK = (X.PSK_KEY_EXCHANGE_MODES,)
-_WITH_PSK_DHE = (X.PSK_KEY_EXCHANGE_MODES, X.SUPPORTED_GROUPS, X.KEY_SHARE)
-
-
-def _require_extensions(present: Extensions, *, over_quic: bool) -> None:
-    """The mandatory combinations of section 9.2, and RFC 9001 section 8.2 for QUIC."""
-    required: tuple[X, ...] = _WITHOUT_PSK
-    if X.PRE_SHARED_KEY in present:
-        is_dhe = X.SUPPORTED_GROUPS in present or X.KEY_SHARE in present
-        required = _WITH_PSK_DHE if is_dhe else _WITH_PSK
-    if over_quic:
-        if X.QUIC_TRANSPORT_PARAMETERS not in present:
-            raise PeerError(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks quic_transport_parameters")
-    elif X.QUIC_TRANSPORT_PARAMETERS in present:
-        raise PeerError(AlertDescription.UNSUPPORTED_EXTENSION, "quic_transport_parameters came, but not over QUIC")
-    for extension in required:
-        if extension not in present:
-            raise PeerError(AlertDescription.MISSING_EXTENSION, f"the ClientHello lacks {extension.name.lower()}")
+    return Complete(
+        cipher_suite,
+        group,
+        None if found is not None else scheme,
+        choice.alpn,
+        offer.server_name,
+        choice.entry,
+        peer_chain,
+        None if found is None else found.psk.identity,
+    )
 
 
 def _first_common(ours: tuple[T, ...], theirs: tuple[int, ...], what: str) -> T:
@@ -232,6 +193,34 @@ def _first_common(ours: tuple[T, ...], theirs: tuple[int, ...], what: str) -> T:
         if candidate in theirs:
             return candidate
     raise PeerError(AlertDescription.HANDSHAKE_FAILURE, f"there is no {what} in common")
+
+
+def _find_psk(
+    parameters: ServerParameters, choice: ServerChoice, offer: Offer
+) -> Generator[Event, Any, FoundPsk | None]:
+    """The client's PSK that is to be used, if it offers one that we know, in a mode that we have."""
+    if not parameters.find_psk or not offer.psk_identities:
+        return None
+    found: FoundPsk | None = None
+    if _does_dhe(offer, choice) or PskKeyExchangeMode.PSK_KE in offer.psk_modes:
+        found = yield FindPsk(offer.psk_identities)
+    if found is None and not choice.certificates:
+        raise PeerError(AlertDescription.UNKNOWN_PSK_IDENTITY, "none of the client's PSK identities is known here")
+    return found
+
+
+def _find_again(psk: Psk, offer: Offer) -> FoundPsk:
+    """The PSK in the second ClientHello, which may have dropped others (section 4.1.2)."""
+    if psk.identity not in offer.psk_identities:
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello has lost the PSK")
+    return FoundPsk(offer.psk_identities.index(psk.identity), psk)
+
+
+def _does_dhe(offer: Offer, choice: ServerChoice) -> bool:
+    """Whether a PSK can be used with (EC)DHE, which comes before psk_ke for its forward secrecy."""
+    return PskKeyExchangeMode.PSK_DHE_KE in offer.psk_modes and not set(choice.groups).isdisjoint(
+        offer.supported_groups
+    )
 
 
 def _choose_group(groups: tuple[NamedGroup, ...], offer: Offer) -> NamedGroup:
@@ -244,6 +233,8 @@ def _choose_group(groups: tuple[NamedGroup, ...], offer: Offer) -> NamedGroup:
 
 def _choose_certificate(choice: ServerChoice, offer: Offer) -> tuple[CertificateChain, SignatureScheme]:
     """What to authenticate with (section 4.4.2.2). The client must have said which signatures it takes (4.2.3)."""
+    if not choice.certificates:
+        raise PeerError(AlertDescription.HANDSHAKE_FAILURE, "the client offers no PSK, and there is no certificate")
     if offer.signature_algorithms is None:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks signature_algorithms")
     chosen = choose_certificate(choice.certificates, offer.signature_algorithms)
@@ -255,12 +246,12 @@ def _choose_certificate(choice: ServerChoice, offer: Offer) -> tuple[Certificate
 def _retry(
     parameters: ServerParameters,
     first: ClientHello,
-    first_offer: Offer,
     cipher_suite: CipherSuite,
     group: NamedGroup,
     transcript: Transcript,
-) -> Generator[Event, bytes, tuple[ClientHello, Offer]]:
-    """Send a HelloRetryRequest for `group` and receive the second ClientHello (sections 4.1.2 and 4.1.4)."""
+) -> Generator[Event, Any, tuple[bytes, ClientHello, Offer]]:
+    """Send a HelloRetryRequest for `group` and receive the second ClientHello (sections 4.1.2 and 4.1.4): its message,
+    which is not in the transcript yet, and what is in it."""
     transcript.retry()
     extensions = parameters.arrange(
         HELLO_RETRY_REQUEST, {X.KEY_SHARE: group.to_bytes(2, "big"), X.SUPPORTED_VERSIONS: _SELECTED_TLS_1_3}
@@ -282,8 +273,7 @@ def _retry(
         )
     if not _is_same_but_for_retry(first, second):
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello differs from the first")
-    transcript.add(message)
-    return second, offer
+    return message, second, offer
 
 
 _MAY_CHANGE = frozenset({X.KEY_SHARE, X.EARLY_DATA, X.COOKIE, X.PRE_SHARED_KEY, X.PADDING})

@@ -32,6 +32,15 @@ class Transcript:
         """Transcript-Hash of all messages so far; only after `start`."""
         return self._hash.digest()
 
+    def digest_with(self, data: bytes, hash_name: str) -> bytes:
+        """The hash over all messages so far and `data`, which is not added: for PSK binders, which cover a part of a
+        ClientHello. Before `start`, any hash can be asked for."""
+        if not self.hash_name:
+            return hashlib.new(hash_name, self._kept + data).digest()
+        copy = self._hash.copy()
+        copy.update(data)
+        return copy.digest()
+
     def retry(self) -> None:
         """Put a message_hash in place of ClientHello1, as its being answered by a HelloRetryRequest demands."""
         digest = self._hash.digest()

@@ -26,6 +26,8 @@ from quic_tlshd.tls.engine import Engine
 from quic_tlshd.tls.events import (
     Complete,
     Event,
+    FindPsk,
+    FoundPsk,
     InstallSecret,
     SendMessage,
     Sign,
@@ -38,6 +40,7 @@ from quic_tlshd.tls.parameters import (
     ClientParameters,
     Direction,
     Level,
+    Psk,
     ServerChoice,
     ServerParameters,
     VerifyChain,
@@ -111,10 +114,20 @@ class Party:
     """One side. What it has been told is in `events`, what it has to send in `outbox`.
 
     sign_at_once: answer `Sign` immediately; otherwise it waits in `wanted` for `sign`.
+    psks: the keys that `FindPsk` finds here.
     """
 
-    def __init__(self, engine: Engine, role: Role, key: Any = None, *, sign_at_once: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        role: Role,
+        key: Any = None,
+        *,
+        sign_at_once: bool = True,
+        psks: tuple[Psk, ...] = (),
+    ) -> None:
         self.engine, self.role, self.key, self.sign_at_once = engine, role, key, sign_at_once
+        self.psks = psks
         self.events: list[Event] = []
         self.outbox: list[SendMessage] = []
         self.wanted: Sign | None = None
@@ -141,6 +154,16 @@ class Party:
         self.wanted = None
         self._apply(self.engine.answer(signature))
 
+    def find_psk(self, wanted: FindPsk) -> None:
+        """Answer `FindPsk` with the first of the identities that is known here."""
+        found = [
+            FoundPsk(index, psk)
+            for index, identity in enumerate(wanted.identities)
+            for psk in self.psks
+            if psk.identity == identity
+        ]
+        self._apply(self.engine.answer(found[0] if found else None))
+
     def can_receive_at(self, level: Level) -> bool:
         return level is Level.INITIAL or (level, Direction.RECEIVE) in self.secrets
 
@@ -152,6 +175,9 @@ class Party:
         for event in events:
             assert self.complete is None, f"{event} after Complete"
             assert self.wanted is None, f"{event} while a signature is outstanding"
+            if isinstance(event, FindPsk):
+                self.find_psk(event)
+                return
             self.events.append(event)
             if isinstance(event, SendMessage):
                 assert event.level is Level.INITIAL or (event.level, Direction.SEND) in self.secrets
@@ -215,6 +241,7 @@ class Duel:
         client_key: str | None = None,
         server_key: str = "p256",
         sign_at_once: bool = True,
+        server_psks: tuple[Psk, ...] = (),
     ) -> Duel:
         """A duel in which all is well, but for what the dicts change in the parameters of either side.
 
@@ -251,6 +278,7 @@ class Duel:
                 Role.SERVER,
                 shown.private_key,
                 sign_at_once=sign_at_once,
+                psks=server_psks,
             ),
         )
 

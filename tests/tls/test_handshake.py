@@ -289,5 +289,5 @@ def test_a_client_certificate_needs_somebody_to_verify_it() -> None:
 
 def test_a_signature_nobody_asked_for() -> None:
     duel = Duel.of()
-    with pytest.raises(ValueError, match="no signature is wanted"):
+    with pytest.raises(ValueError, match="no answer is wanted"):
         duel.server.engine.answer(b"signature")
