@@ -24,6 +24,7 @@ _ERRNO_OF_ALERT = {
     A.DECRYPT_ERROR: EACCES,
     A.BAD_CERTIFICATE_STATUS_RESPONSE: EACCES,
     A.CERTIFICATE_REQUIRED: EACCES,
+    A.MISSING_EXTENSION: EACCES,  # a client that names no server where no entry is the default
     A.UNRECOGNIZED_NAME: EACCES,
     A.NO_APPLICATION_PROTOCOL: EACCES,
     A.UNKNOWN_PSK_IDENTITY: EKEYREJECTED,
@@ -56,5 +57,5 @@ def outcome_of(error: Exception) -> HandshakeOutcome:
         case EndpointError():
             return HandshakeOutcome(status=error.errno, reason=str(error))
         case TimeoutError():
-            return HandshakeOutcome(status=ETIMEDOUT, reason="the handshake took too long")
+            return HandshakeOutcome(status=ETIMEDOUT, alert=A.USER_CANCELED, reason="the handshake took too long")
     return HandshakeOutcome(status=EIO, alert=A.INTERNAL_ERROR, reason=f"internal error: {error!r}")

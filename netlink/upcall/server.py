@@ -30,6 +30,8 @@ PAUSE = 0.5  # seconds without accepting after the process ran out of descriptor
 class UpcallServer:
     """Listens at `path`, or on a `listener` that is listening already, and calls `on_accept(upcall)` for every request.
 
+    mode, group: of the path; -1 leaves it the group that it is made with.
+
     `on_accept` is called from the event loop and must not block. It owns `upcall.sock_fd` from then on, unless it
     raises: then the descriptor is closed and the caller gets EIO.
     """
@@ -39,13 +41,15 @@ class UpcallServer:
         path: str | None,
         on_accept: OnAccept,
         *,
-        mode: int = 0o666,
+        mode: int = 0o600,
+        group: int = -1,
         listener: socket.socket | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._path = path
         self._on_accept = on_accept
         self._mode = mode
+        self._group = group
         self._listener = listener
         self._limits = limits or Limits()
         self._inode: tuple[int, int] | None = None
@@ -59,7 +63,7 @@ class UpcallServer:
         """Start to listen. OSError(EADDRINUSE) if somebody does so at `path`; a dead one's socket is replaced."""
         if self._listener is None:
             assert self._path is not None
-            self._listener = _listen(self._path, self._mode)
+            self._listener = _listen(self._path, self._mode, self._group)
             status = os.stat(self._path)
             self._inode = status.st_dev, status.st_ino
         self._listener.setblocking(False)
@@ -124,7 +128,7 @@ class UpcallServer:
         self._users[connection.peer.uid] -= 1
 
 
-def _listen(path: str, mode: int) -> socket.socket:
+def _listen(path: str, mode: int, group: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         try:
@@ -134,6 +138,7 @@ def _listen(path: str, mode: int) -> socket.socket:
                 raise
             _remove_stale(path)
             listener.bind(path)
+        os.chown(path, -1, group)
         os.chmod(path, mode)  # nobody can connect before listen
         listener.listen(BACKLOG)
     except BaseException as error:

@@ -81,6 +81,7 @@ class Connection(QuicConnection):
         self._peer_address = ""
         self._peer_version: int | None = None  # of the packet that brought the last CRYPTO data
         self._first_flight: list[Message] = []  # a client's, to repeat it after Retry
+        self._unapplied: list[Message] = []
         self._held: list[tuple[bytes, NetworkAddress]] = []
         # A server has the HANDSHAKE keys before anybody can use them.
         self._awaited = {Epoch.ONE_RTT} | ({Epoch.HANDSHAKE} if configuration.is_client else set())
@@ -188,7 +189,11 @@ class Connection(QuicConnection):
         context = self._context
         if remote is not self._remote or context is None:
             return  # of a ClientHello that Version Negotiation has made worthless
+        self._unapplied += messages
+        if done is None and not self.configuration.is_client and _is_half_a_flight(self._unapplied):
+            return
         receivable = len(context.receivable)
+        messages, self._unapplied = self._unapplied, []
         for message in messages:
             if self._close_event is None:
                 self._apply(context, message)
@@ -198,10 +203,7 @@ class Connection(QuicConnection):
             held, self._held = self._held, []
             for packet, addr in held:
                 self.receive_datagram(packet, addr, asyncio.get_running_loop().time())
-        # A ServerHello alone would be padded to a datagram of its own, and a server may send no more than three before
-        # the client's address is validated (RFC 9000 section 8.1).
-        if not context.flight_due or self._close_event is not None:
-            self.wake()
+        self.wake()
 
     def _apply(self, context: RemoteContext, message: Message) -> None:
         if message.type == Said.ALERT:
@@ -272,6 +274,18 @@ class Connection(QuicConnection):
         self._held.clear()
         if self._remote is not None:
             self._remote.close()
+
+
+def _is_half_a_flight(messages: list[Message]) -> bool:
+    """Whether a server has its ServerHello and the HANDSHAKE keys, while the rest of its flight is being signed.
+
+    A ServerHello alone would be padded to a datagram of its own, and a server may send no more than three before the
+    client's address is validated (RFC 9000 section 8.1).
+    """
+    kinds = {(message.type, message.level) for message in messages}
+    return (Said.SEND_SECRET, Level.HANDSHAKE) in kinds and not (
+        (Said.CRYPTO, Level.HANDSHAKE) in kinds or any(kind == Said.ALERT for kind, _ in kinds)
+    )
 
 
 def check(configuration: QuicConfiguration) -> None:

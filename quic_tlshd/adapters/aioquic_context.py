@@ -47,7 +47,6 @@ class RemoteContext:
         self.incoming: Message | Done | None = None  # the daemon's, while it is fed in; else the peer speaks
         self.peer_epoch = tls.Epoch.INITIAL  # of the CRYPTO data that the peer sends
         self.receivable = {tls.Epoch.INITIAL}
-        self.flight_due = False  # a server's ServerHello is there, and the rest of its flight is being signed
         self.forward: Callable[[Level, bytes], None] = lambda level, data: None
         self._is_client = is_client
         self._client_hello = b""
@@ -95,7 +94,6 @@ class RemoteContext:
         match message.type:
             case MessageType.CRYPTO:
                 self._note_client_hello(message.body, from_client=self._is_client)
-                self.flight_due = self.flight_due and message.level != Level.HANDSHAKE
                 output[EPOCHS[message.level]].push_bytes(message.body)
             case MessageType.SEND_SECRET | MessageType.RECEIVE_SECRET:
                 if message.level == Level.APP:
@@ -129,8 +127,6 @@ class RemoteContext:
         self.update_traffic_key_cb(direction, epoch, tls.CipherSuite(message.argument), message.body)
         if direction == tls.Direction.DECRYPT:
             self.receivable.add(epoch)
-        elif epoch == tls.Epoch.HANDSHAKE:
-            self.flight_due = not self._is_client
 
     def _note_client_hello(self, data: bytes, *, from_client: bool) -> None:
         if from_client and len(self._client_hello) < _RANDOM.stop:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import grp
 import logging
 import os
 import signal
@@ -26,7 +27,9 @@ from pathlib import Path
 from netlink.handshake import Accept, Done, MessageType
 from netlink.kernel import KernelHandshakeSocket
 from netlink.upcall import Upcall, UpcallServer
+from quic_tlshd.monitor.modules import load_tls
 from quic_tlshd.monitor.notify import notify, notify_reloading
+from quic_tlshd.monitor.privileges import UserError
 from quic_tlshd.monitor.report import describe
 from quic_tlshd.monitor.signer import Grant
 from quic_tlshd.monitor.workers import WorkerPool
@@ -58,11 +61,14 @@ class Monitor:
     """The daemon. `config` is what `path` held (None: the file was searched for), which a reload loads anew."""
 
     def __init__(self, config: Config, path: Path | None, level: int) -> None:
+        self._started = config  # what the sockets and workers are made by
         self._config = config
         self._path = path
         self._loaded = entries.load(config)
         self._pool = WorkerPool(config.worker.count, config.worker.user, level)
-        self._upcalls = UpcallServer(str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode)
+        self._upcalls = UpcallServer(
+            str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode, group=_group(config)
+        )
         self._kernel = KernelHandshakeSocket(self._accept_kernel)
         self._ids = count(1)
         self._running = 0  # requests in flight
@@ -76,6 +82,7 @@ class Monitor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        load_tls()
         await self._pool.start()
         try:
             self._pool.use(self._loaded.registry)
@@ -103,8 +110,10 @@ class Monitor:
                 log.error("reload refused, nothing changed: %s", line)
         else:
             _warn(config, loaded)
-            if (config.upcall, config.worker) != (self._config.upcall, self._config.worker):
-                log.warning("changes in [upcall] and [worker] need a restart; the rest is in force")
+            if _fixed(config) != _fixed(self._started):
+                log.warning(
+                    "the changes in [upcall], and of [worker] count and user, need a restart; the rest is in force"
+                )
             self._config, self._loaded = config, loaded
             self._pool.use(loaded.registry)
             log.info("reloaded: %d entries", len(loaded.registry.entries))
@@ -204,6 +213,15 @@ class Monitor:
         return Grant(request.role, {chain.id: credentials[chain.id] for chain in chains})
 
 
+def _group(config: Config) -> int:
+    """The number of the upcall socket's group, -1 for the daemon's own. UserError if there is no such group."""
+    name = config.upcall.socket_group
+    try:
+        return -1 if name is None else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UserError(f"there is no group {name} for the upcall socket") from None
+
+
 def _done(accept: Accept, role: Role | None, outcome: HandshakeOutcome) -> Done:
     authenticated = outcome.status == 0 and role is Role.SERVER and outcome.peer_chain
     return Done(
@@ -229,6 +247,11 @@ def _peer_of(fd: int, caller: str) -> str:
             address = sock.getpeername()
             return f"{address[0]} port {address[1]}"
     return caller
+
+
+def _fixed(config: Config) -> tuple[object, ...]:
+    """What a reload can't change."""
+    return config.upcall, config.worker.count, config.worker.user
 
 
 def _warn(config: Config, loaded: Loaded) -> None:

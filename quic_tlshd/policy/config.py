@@ -43,7 +43,7 @@ _TLSHD_KEYS: Mapping[str, tuple[str, ...]] = {
     "authenticate.server": _X509_KEYS + _POST_QUANTUM_KEYS,
 }
 _OWN_KEYS: Mapping[str, tuple[str, ...]] = {
-    "upcall": ("socket", "socket_mode", "kernel"),
+    "upcall": ("socket", "socket_mode", "socket_group", "kernel"),
     "worker": ("count", "user", "timeout.client", "timeout.server"),
     "registry": ("directory",),
 }
@@ -79,10 +79,14 @@ class X509:
 
 @dataclass(frozen=True, slots=True)
 class Upcall:
-    """[upcall]: the user-space upcall socket and its mode, and whether the kernel is served too."""
+    """[upcall]: the user-space upcall socket with its mode and group, and whether the kernel is served too.
+
+    Who may connect may have handshakes done as any entry, so by default that is nobody but the daemon's own user.
+    """
 
     socket: Path
-    socket_mode: int = 0o666
+    socket_mode: int = 0o600
+    socket_group: str | None = None
     kernel: KernelUpcalls = KernelUpcalls.AUTO
 
 
@@ -150,7 +154,8 @@ def load(path: Path | None = None) -> Config:
         server=_x509(section("authenticate.server")),
         upcall=Upcall(
             socket=upcall.path("socket") or runtime_directory() / "handshake.sock",
-            socket_mode=upcall.integer("socket_mode", 0o666, 0, 0o777, base=8),
+            socket_mode=upcall.integer("socket_mode", 0o600, 0, 0o777, base=8),
+            socket_group=upcall.text("socket_group"),
             kernel=upcall.choice("kernel", KernelUpcalls.AUTO),
         ),
         worker=Worker(

@@ -52,14 +52,16 @@ def load_trusted(path: Path, now: datetime) -> Bundle:
     """Load a trust store: a bundle without the members that have expired."""
     bundle = load_bundle(path)
     expired = [certificate for certificate in bundle.certificates if certificate.not_valid_after_utc < now]
+    skipped = bundle.skipped
+    if expired:
+        names = "; ".join(
+            f"{certificate.subject.rfc4514_string()} on {certificate.not_valid_after_utc:%Y-%m-%d}"
+            for certificate in expired
+        )
+        skipped += (f"{path}: left out, for they have expired: {names}",)
     return Bundle(
         tuple(certificate for certificate in bundle.certificates if certificate not in expired),
-        bundle.skipped
-        + tuple(
-            f"{path}: {certificate.subject.rfc4514_string()} expired on {certificate.not_valid_after_utc:%Y-%m-%d} "
-            "and is left out"
-            for certificate in expired
-        ),
+        skipped,
     )
 
 

@@ -84,6 +84,8 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     hello = ClientHello.decode(message)
     offer = read_offer(hello, over_quic=parameters.transport_parameters is not None)
     choice = parameters.choose(offer.server_name, offer.alpn)
+    if parameters.transport_parameters is not None and offer.alpn and choice.alpn is None:  # RFC 9001 section 8.1
+        raise PeerError(AlertDescription.NO_APPLICATION_PROTOCOL, "nothing says which of the client's ALPNs is served")
 
     # A pre-shared key of the client's that we know comes before our certificate (section 4.2.11).
     found = yield from _find_psk(parameters, choice, offer)

@@ -162,7 +162,7 @@ def success(complete: Complete) -> HandshakeOutcome:
     return HandshakeOutcome(
         status=0,
         cipher_suite=complete.cipher_suite.name,
-        group=complete.group.name,
+        group=None if complete.group is None else complete.group.name,
         signature_scheme=None if complete.signature_scheme is None else complete.signature_scheme.name,
         peer_chain=complete.peer_chain,
     )

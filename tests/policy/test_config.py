@@ -68,11 +68,12 @@ def test_tlshd_configuration_works_as_it_is(tmp_path: Path) -> None:
 
 def test_own_sections(tmp_path: Path) -> None:
     text = (
-        "[upcall]\nsocket=/tmp/s\nsocket_mode=0660\nkernel=no\n"
+        "[upcall]\nsocket=/tmp/s\nsocket_mode=0660\nsocket_group=www-data\nkernel=no\n"
         "[worker]\ncount=3\nuser=tlshd\ntimeout.client=2.5\ntimeout.server=1\n[registry]\ndirectory=entries\n"
     )
     loaded = config.load(written(tmp_path, text))
     assert (loaded.upcall.socket, loaded.upcall.socket_mode) == (Path("/tmp/s"), 0o660)
+    assert loaded.upcall.socket_group == "www-data"
     assert loaded.upcall.kernel is KernelUpcalls.NO
     assert (loaded.worker.count, loaded.worker.user) == (3, "tlshd")
     assert (loaded.worker.timeout_client, loaded.worker.timeout_server) == (2.5, 1.0)
@@ -83,7 +84,7 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/x:/run/y")
     loaded = config.load(written(tmp_path, ""))
     assert loaded.upcall.socket == Path("/run/x/handshake.sock")
-    assert (loaded.upcall.socket_mode, loaded.upcall.kernel) == (0o666, KernelUpcalls.AUTO)
+    assert (loaded.upcall.socket_mode, loaded.upcall.kernel) == (0o600, KernelUpcalls.AUTO)
     assert 1 <= loaded.worker.count <= 64
     assert (loaded.worker.user, loaded.worker.timeout_client, loaded.worker.timeout_server) == (None, 10.0, 5.0)
     assert loaded.registry == Path("/etc/quic-tlshd/registry.d")

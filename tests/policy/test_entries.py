@@ -196,7 +196,7 @@ def test_bad_members_of_a_bundle_are_left_out_and_warned_of(folder: Path) -> Non
     first, second = map(str, result.warnings)
     assert "t.conf:4" in first
     assert "certificate 1 can't be parsed" in first
-    assert "CN=old expired" in second
+    assert "left out, for they have expired: CN=old on " in second
 
 
 def test_system_without_a_trust_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
