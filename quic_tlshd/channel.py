@@ -1,7 +1,7 @@
 """What crosses between the monitor and a worker: a short list of typed messages over a SOCK_SEQPACKET socketpair.
 
-    monitor → worker   UseRegistry (+ memfd)   Perform (+ socket)   Cancel   Signature   SignatureRefused
-    worker → monitor   Ready   Sign   Outcome
+    monitor → worker   UseRegistry (+ memfd)   Perform (+ socket)   Cancel   Signature   PskAnswer   Refused
+    worker → monitor   Ready   Sign   FindPsk   Outcome
 
 One packet is one message in MessagePack; what does not decode to a message of its direction is a ChannelError, and the
 monitor ends a worker that sends one. File descriptors travel from the monitor to the worker only.
@@ -22,6 +22,7 @@ import msgspec
 
 from quic_tlshd.policy.registry import Registry
 from quic_tlshd.request import HandshakeOutcome, HandshakeRequest
+from quic_tlshd.tls.parameters import Psk
 
 _MAX_PACKET = 256 * 1024
 _SEND_BUFFER = 512 * 1024
@@ -52,7 +53,17 @@ class Signature(msgspec.Struct, frozen=True, tag="signature"):
     signature: bytes
 
 
-class SignatureRefused(msgspec.Struct, frozen=True, tag="signature_refused"):
+class PskAnswer(msgspec.Struct, frozen=True, tag="psk_answer"):
+    """index: of the identity that was found, -1 for none."""
+
+    id: int
+    index: int = -1
+    psk: Psk | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """What the worker asked for, it can't have."""
+
     id: int
     reason: str
 
@@ -71,13 +82,20 @@ class Sign(msgspec.Struct, frozen=True, tag="sign"):
     transcript_hash: bytes
 
 
+class FindPsk(msgspec.Struct, frozen=True, tag="find_psk"):
+    """Wanted: the key of the first of these PSK identities that there is a key for."""
+
+    id: int
+    identities: tuple[bytes, ...]
+
+
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     id: int
     outcome: HandshakeOutcome
 
 
-ToWorker = UseRegistry | Perform | Cancel | Signature | SignatureRefused
-ToMonitor = Ready | Sign | Outcome
+ToWorker = UseRegistry | Perform | Cancel | Signature | PskAnswer | Refused
+ToMonitor = Ready | Sign | FindPsk | Outcome
 
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode

@@ -7,6 +7,8 @@ from errno import EIO
 
 import msgspec
 
+from quic_tlshd.tls.parameters import CertificateChain, Psk
+
 
 class Role(StrEnum):
     """Our side of the handshake. The kernel's message_type: clienthello 1, serverhello 2."""
@@ -33,6 +35,8 @@ class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float  # seconds that are left
     peer: str  # whom the log names: the socket's peer address, or the caller of a user-space upcall
     peername: str | None = None  # client: the name to send as SNI and to verify
+    psks: tuple[Psk, ...] = ()  # client: to offer
+    certificates: tuple[CertificateChain, ...] = ()  # to show instead of the entry's
     alpn: tuple[bytes, ...] = ()  # client: offered, in order; server: what the transport serves, empty for any
     entries: tuple[str, ...] = ()  # names of the registry entries that this request may use
 
@@ -52,6 +56,7 @@ class HandshakeOutcome(msgspec.Struct, frozen=True, kw_only=True):
     cipher_suite: str | None = None
     group: str | None = None
     signature_scheme: str | None = None
+    psk_identity: bytes | None = None  # of the PSK that authenticated both
     peer_chain: tuple[bytes, ...] = ()  # DER, the end certificate first; empty when the peer showed none
     tags: tuple[str, ...] = ()
     elapsed: float = 0.0  # seconds, measured by the worker

@@ -43,7 +43,8 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import NetworkAddress, QuicTokenHandler
 
 from netlink.upcall import DEFAULT_PATH
-from quic_tlshd.adapters.aioquic_connection import HANDSHAKE_TIMEOUT, Connection, check
+from quic_tlshd.adapters.aioquic_configuration import check
+from quic_tlshd.adapters.aioquic_connection import HANDSHAKE_TIMEOUT, Connection
 from quic_tlshd.adapters.rebind import rebind
 from quic_tlshd.adapters.remote import Daemon
 from quic_tlshd.tls.parameters import ClientCertificate

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # it is documented and not re-exported by name
@@ -19,18 +18,16 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType, pu
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-from netlink.handshake import Accept, AuthMode, Done, MessageType
-from quic_tlshd.adapters.aioquic_context import TLS, RemoteContext
+from netlink.handshake import Done
+from quic_tlshd.adapters.aioquic_configuration import certificate_request, request, without_tls
+from quic_tlshd.adapters.aioquic_context import HELLO_RANDOM, TLS, RemoteContext
 from quic_tlshd.adapters.rebind import rebind
 from quic_tlshd.adapters.remote import Daemon, RemoteHandshake
 from quic_tlshd.endpoint.userspace import Message, encode_settings
 from quic_tlshd.endpoint.userspace import MessageType as Said
+from quic_tlshd.tls.messages import HELLO_RETRY_REQUEST_RANDOM
 from quic_tlshd.tls.parameters import ClientCertificate, Level
 
-HELD_BY_THE_DAEMON = object()  # aioquic refuses a server without a certificate and a key; this is neither
-DECIDED_BY_THE_DAEMON = ("certificate", "private_key", "cadata", "cafile", "capath", "verify_mode", "session_ticket")
-CERTIFICATE_REQUEST = {ClientCertificate.NONE: 0, ClientCertificate.REQUEST: 1, ClientCertificate.REQUIRE: 2}
-PRESENT_NONE = 3
 HANDSHAKE_TIMEOUT = 10.0
 MAX_HELD = 64  # packets that came before the keys for them
 
@@ -64,18 +61,12 @@ class Connection(QuicConnection):
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         **rest: Any,
     ) -> None:
-        check(configuration)
-        super().__init__(
-            configuration=replace(configuration, certificate=HELD_BY_THE_DAEMON, private_key=HELD_BY_THE_DAEMON), **rest
-        )
+        super().__init__(configuration=without_tls(configuration), **rest)
         self.wake = wake
         self.handshake: Done | None = None
         self._daemon = daemon
-        self._request = _request(configuration, present_certificate, handshake_timeout)
-        if configuration.is_client:
-            self._certificate_request = 0 if present_certificate else PRESENT_NONE
-        else:
-            self._certificate_request = 0 if client_certificate is None else CERTIFICATE_REQUEST[client_certificate]
+        self._request = request(configuration, present_certificate, handshake_timeout)
+        self._certificate_request = certificate_request(configuration, present_certificate, client_certificate)
         self._context: RemoteContext | None = None
         self._remote: RemoteHandshake | None = None
         self._peer_address = ""
@@ -277,40 +268,22 @@ class Connection(QuicConnection):
 
 
 def _is_half_a_flight(messages: list[Message]) -> bool:
-    """Whether a server has its ServerHello and the HANDSHAKE keys, while the rest of its flight is being signed.
+    """Whether a server has its ServerHello, while the rest of its flight is being signed.
 
     A ServerHello alone would be padded to a datagram of its own, and a server may send no more than three before the
-    client's address is validated (RFC 9000 section 8.1).
+    client's address is validated (RFC 9000 section 8.1). Nothing follows a HelloRetryRequest.
     """
-    kinds = {(message.type, message.level) for message in messages}
-    return (Said.SEND_SECRET, Level.HANDSHAKE) in kinds and not (
-        (Said.CRYPTO, Level.HANDSHAKE) in kinds or any(kind == Said.ALERT for kind, _ in kinds)
-    )
-
-
-def check(configuration: QuicConfiguration) -> None:
-    """ValueError if it decides something that is the daemon's to decide: it would have no effect."""
-    for name in DECIDED_BY_THE_DAEMON:
-        if getattr(configuration, name) is not None:
-            raise ValueError(f"the handshake daemon decides what {name} is for: leave it out of the configuration")
+    crypto = {message.level: message.body for message in messages if message.type == Said.CRYPTO}
+    if Level.INITIAL not in crypto or Level.HANDSHAKE in crypto:
+        return False
+    retries = crypto[Level.INITIAL][HELLO_RANDOM] == HELLO_RETRY_REQUEST_RANDOM
+    return not retries and all(message.type != Said.ALERT for message in messages)
 
 
 def _address(addr: NetworkAddress) -> str:
     """For the daemon's log, the way it writes addresses. An IPv4 peer of a dual-stack socket is an IPv4 peer."""
     host, port, *_ = addr
     return f"{host.removeprefix('::ffff:')} port {port}"
-
-
-def _request(configuration: QuicConfiguration, present_certificate: bool, timeout: float) -> Accept:
-    """The upcall that asks for a handshake with this configuration."""
-    client = configuration.is_client
-    return Accept(
-        message_type=MessageType.CLIENTHELLO if client else MessageType.SERVERHELLO,
-        auth_mode=AuthMode.UNAUTH if client and not present_certificate else AuthMode.X509,
-        timeout=int(timeout * 1000),
-        peername=configuration.server_name if client else None,
-        alpn=tuple(name.encode("latin-1") for name in configuration.alpn_protocols or ()),
-    )
 
 
 _initialize = rebind(QuicConnection._initialize, tls=TLS)

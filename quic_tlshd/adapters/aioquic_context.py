@@ -22,7 +22,7 @@ EPOCHS = {Level.INITIAL: tls.Epoch.INITIAL, Level.HANDSHAKE: tls.Epoch.HANDSHAKE
 LEVELS = {epoch: level for level, epoch in EPOCHS.items()}
 DIRECTIONS = {MessageType.SEND_SECRET: tls.Direction.ENCRYPT, MessageType.RECEIVE_SECRET: tls.Direction.DECRYPT}
 
-_RANDOM = slice(6, 38)  # ClientHello.random: after the handshake header and legacy_version
+HELLO_RANDOM = slice(6, 38)  # of a ClientHello or ServerHello: after the handshake header and legacy_version
 
 
 class RemoteContext:
@@ -56,7 +56,7 @@ class RemoteContext:
     @property
     def client_random(self) -> bytes:
         """For QuicConfiguration.secrets_log_file."""
-        return self._client_hello[_RANDOM]
+        return self._client_hello[HELLO_RANDOM]
 
     @property
     def transport_parameters(self) -> bytes:
@@ -129,8 +129,8 @@ class RemoteContext:
             self.receivable.add(epoch)
 
     def _note_client_hello(self, data: bytes, *, from_client: bool) -> None:
-        if from_client and len(self._client_hello) < _RANDOM.stop:
-            self._client_hello += data[: _RANDOM.stop]
+        if from_client and len(self._client_hello) < HELLO_RANDOM.stop:
+            self._client_hello += data[: HELLO_RANDOM.stop]
 
 
 TLS = SimpleNamespace(**{**vars(tls), "Context": RemoteContext})

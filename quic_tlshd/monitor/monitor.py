@@ -24,37 +24,28 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from netlink.handshake import Accept, Done, MessageType
+from netlink.handshake import Accept, Done
 from netlink.kernel import KernelHandshakeSocket
 from netlink.upcall import Upcall, UpcallServer
+from quic_tlshd.monitor.admission import Admission, RequestError, admit
+from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.monitor.modules import load_tls
 from quic_tlshd.monitor.notify import notify, notify_reloading
 from quic_tlshd.monitor.privileges import UserError
 from quic_tlshd.monitor.report import describe
-from quic_tlshd.monitor.signer import Grant
 from quic_tlshd.monitor.workers import WorkerPool
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy import entries
 from quic_tlshd.policy.config import Config, ConfigError, KernelUpcalls
 from quic_tlshd.policy.entries import Loaded
-from quic_tlshd.policy.resolve import candidates
-from quic_tlshd.request import AuthMode, HandshakeOutcome, HandshakeRequest, Role
+from quic_tlshd.request import HandshakeOutcome, Role
 
 log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT = 3.0  # seconds that running handshakes have when the daemon is told to stop
-_ROLES = {MessageType.CLIENTHELLO: Role.CLIENT, MessageType.SERVERHELLO: Role.SERVER}
 _PEER_AUTHENTICATED = (
     0xFFFFFFFF  # what tlshd's server reports, for NFSD: any number but 0 says "mutually authenticated"
 )
-
-
-class RequestError(Exception):
-    """A request that can't be begun; `errno` is what DONE says."""
-
-    def __init__(self, errno: int, reason: str) -> None:
-        super().__init__(reason)
-        self.errno = errno
 
 
 class Monitor:
@@ -70,6 +61,7 @@ class Monitor:
             str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode, group=_group(config)
         )
         self._kernel = KernelHandshakeSocket(self._accept_kernel)
+        self._keyrings = Keyrings(config.keyrings)
         self._ids = count(1)
         self._running = 0  # requests in flight
         self._stop = asyncio.Event()
@@ -115,6 +107,7 @@ class Monitor:
                     "the changes in [upcall], and of [worker] count and user, need a restart; the rest is in force"
                 )
             self._config, self._loaded = config, loaded
+            self._keyrings = Keyrings(config.keyrings)
             self._pool.use(loaded.registry)
             log.info("reloaded: %d entries", len(loaded.registry.entries))
         notify("READY=1")
@@ -124,6 +117,7 @@ class Monitor:
         if wanted is KernelUpcalls.NO:
             return
         try:
+            self._keyrings.open()
             await self._kernel.open()
         except OSError as error:
             if wanted is KernelUpcalls.YES:
@@ -145,72 +139,42 @@ class Monitor:
         def report(done: Done) -> None:
             self._kernel.done(done)
             os.close(fd)
+            if accept.keyring is not None:
+                self._keyrings.release(accept.keyring)
 
-        self._begin(accept, _peer_of(fd, "the kernel"), report)
+        self._begin(accept, _peer_of(fd, "the kernel"), report, self._keyrings)
 
     def _accept_user(self, upcall: Upcall) -> None:
         def report(done: Done) -> None:
             upcall.done(done)
             os.close(upcall.sock_fd)
 
-        id = self._begin(upcall.accept, _peer_of(upcall.sock_fd, str(upcall.peer)), report)  # noqa: A001
+        id = self._begin(upcall.accept, _peer_of(upcall.sock_fd, str(upcall.peer)), report, None)  # noqa: A001
         upcall.cancelled = lambda: self._pool.cancel(id)
 
-    def _begin(self, accept: Accept, peer: str, report: Callable[[Done], None]) -> int:
+    def _begin(self, accept: Accept, peer: str, report: Callable[[Done], None], keyrings: Keyrings | None) -> int:
         """Give the request to a worker; `report` is called once, now or later. The request's id."""
         id = next(self._ids)  # noqa: A001
         try:
-            request = self._read_request(id, accept, peer)
+            if self._stop.is_set():
+                raise RequestError(errno.ETIMEDOUT, "the daemon is stopping")
+            admission = admit(id, accept, peer, self._config, self._loaded, keyrings)
         except RequestError as error:
-            outcome = HandshakeOutcome(status=error.errno, reason=str(error))
             log.warning("request of %s refused: %s", peer, error)
-            report(_done(accept, None, outcome))
+            report(Done(status=error.errno, sockfd=accept.sockfd, reason=str(error)))
             return id
 
         def finish(outcome: HandshakeOutcome) -> None:
             self._running -= 1
             if not self._running:
                 self._idle.set()
-            log.log(logging.WARNING if outcome.status else logging.INFO, "%s", describe(request, outcome))
-            report(_done(accept, request.role, outcome))
+            log.log(logging.WARNING if outcome.status else logging.INFO, "%s", describe(admission.request, outcome))
+            report(_done(accept, admission, outcome))
 
         self._running += 1
         self._idle.clear()
-        self._pool.perform(request, accept.sockfd, self._grant(request), finish)
+        self._pool.perform(admission.request, accept.sockfd, admission.grant, finish)
         return id
-
-    def _read_request(self, id: int, accept: Accept, peer: str) -> HandshakeRequest:  # noqa: A002
-        if self._stop.is_set():
-            raise RequestError(errno.ETIMEDOUT, "the daemon is stopping")
-        try:
-            role = _ROLES[MessageType(accept.message_type)]
-        except (ValueError, KeyError):
-            raise RequestError(errno.EINVAL, f"unknown message type {accept.message_type}") from None
-        if accept.auth_mode == AuthMode.PSK:
-            raise RequestError(errno.EOPNOTSUPP, "PSK authentication is not supported")
-        if accept.auth_mode != AuthMode.X509 and not (accept.auth_mode == AuthMode.UNAUTH and role is Role.CLIENT):
-            raise RequestError(errno.EINVAL, f"unknown authentication mode {accept.auth_mode} for a {role.value}")
-        times = self._config.worker
-        default = times.timeout_server if role is Role.SERVER else times.timeout_client
-        chosen = candidates(self._loaded.registry, role, accept.alpn, accept.peername)
-        return HandshakeRequest(
-            id=id,
-            role=role,
-            auth_mode=AuthMode(accept.auth_mode),
-            timeout=accept.timeout / 1000 if accept.timeout else default,
-            peer=peer,
-            peername=accept.peername,
-            alpn=accept.alpn,
-            entries=tuple([entry.name for entry in chosen]),
-        )
-
-    def _grant(self, request: HandshakeRequest) -> Grant:
-        """What may be signed for the request: with the certificates of its entries, unless it shall show none."""
-        if request.auth_mode is not AuthMode.X509:
-            return Grant(request.role, {})
-        registry, credentials = self._loaded.registry, self._loaded.credentials
-        chains = [chain for entry in registry.entries if entry.name in request.entries for chain in entry.certificates]
-        return Grant(request.role, {chain.id: credentials[chain.id] for chain in chains})
 
 
 def _group(config: Config) -> int:
@@ -222,17 +186,22 @@ def _group(config: Config) -> int:
         raise UserError(f"there is no group {name} for the upcall socket") from None
 
 
-def _done(accept: Accept, role: Role | None, outcome: HandshakeOutcome) -> Done:
-    authenticated = outcome.status == 0 and role is Role.SERVER and outcome.peer_chain
+def _done(accept: Accept, admission: Admission, outcome: HandshakeOutcome) -> Done:
+    succeeded = outcome.status == 0
+    remote_auth: tuple[int, ...] = ()
+    if succeeded and outcome.psk_identity in admission.serials:
+        remote_auth = (admission.serials[outcome.psk_identity],)
+    elif succeeded and outcome.peer_chain and admission.request.role is Role.SERVER:
+        remote_auth = (_PEER_AUTHENTICATED,)
     return Done(
         status=outcome.status,
         sockfd=accept.sockfd,
-        remote_auth=(_PEER_AUTHENTICATED,) if authenticated else (),
+        remote_auth=remote_auth,
         alpn=outcome.alpn,
         server_name=outcome.server_name,
         entry=outcome.entry,
         tags=outcome.tags,
-        peer_chain=outcome.peer_chain if outcome.status == 0 else (),
+        peer_chain=outcome.peer_chain if succeeded else (),
         alert=outcome.alert,
         reason=outcome.reason or None,
     )

@@ -1,4 +1,5 @@
-"""What a worker can have signed: one CertificateVerify per request, by a key that the request may use.
+"""What a worker can have of the keys: one CertificateVerify per request, by a key that the request may use, and the one
+PSK that the client of a PSK request offers.
 
 The content is built here from a transcript hash, so that a worker, were it taken over, could get no signature over
 anything but a TLS 1.3 handshake in the role of its request (RFC 8446 section 4.4.3).
@@ -6,13 +7,16 @@ anything but a TLS 1.3 handshake in the role of its request (RFC 8446 section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from quic_tlshd.policy.credentials import Credential
 from quic_tlshd.request import Role
+from quic_tlshd.tls.events import FoundPsk
 from quic_tlshd.tls.iana import SignatureScheme
+from quic_tlshd.tls.parameters import Psk
 from quic_tlshd.tls.signature import certificate_verify_content, sign
 
+_MOST_IDENTITIES = 16  # of a ClientHello that are looked up
 _HASH_LENGTHS = (32, 48)  # SHA-256 and SHA-384: the hashes of TLS 1.3's cipher suites
 
 
@@ -21,12 +25,30 @@ class RefusedError(Exception):
 
 
 class Grant:
-    """The credentials that one request may use, by CertificateChain.id; good for one signature."""
+    """The credentials that one request may use, by CertificateChain.id, and where to find PSKs; good for one signature
+    or one PSK."""
 
-    def __init__(self, role: Role, credentials: Mapping[str, Credential]) -> None:
+    def __init__(
+        self,
+        role: Role,
+        credentials: Mapping[str, Credential],
+        find: Callable[[bytes], Psk | None] | None = None,
+    ) -> None:
         self._server = role is Role.SERVER
         self._credentials = credentials
+        self._find = find
         self._used = False
+
+    def find_psk(self, identities: tuple[bytes, ...]) -> FoundPsk | None:
+        """The first of the identities that there is a key for. RefusedError unless the request is one for PSKs."""
+        if self._find is None or self._used:
+            raise RefusedError("the request may not have a PSK")
+        for index, identity in enumerate(identities[:_MOST_IDENTITIES]):
+            psk = self._find(identity)
+            if psk is not None:
+                self._used = True
+                return FoundPsk(index, psk)
+        return None
 
     def sign(self, certificate: str, scheme: int, transcript_hash: bytes) -> bytes:
         """RefusedError if the request may not have that signed."""

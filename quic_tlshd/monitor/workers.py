@@ -180,8 +180,8 @@ class _Worker:
 
     def _on_message(self, message: ToMonitor, _fd: int) -> None:
         match message:
-            case channel.Sign():
-                self._sign(message)
+            case channel.Sign() | channel.FindPsk():
+                self._grant(message)
             case channel.Outcome(id, outcome):
                 # A job that is gone was answered by its deadline.
                 if (job := self.jobs.pop(id, None)) is not None:
@@ -191,18 +191,17 @@ class _Worker:
                 if not self.ready.done():
                     self.ready.set_result(None)
 
-    def _sign(self, message: channel.Sign) -> None:
+    def _grant(self, message: channel.Sign | channel.FindPsk) -> None:
+        """Answer what a worker asks for, as its request's grant allows."""
         assert self._channel is not None
         job = self.jobs.get(message.id)
         try:
             if job is None:
                 raise RefusedError("there is no such request")
-            signature = job.grant.sign(message.certificate, message.scheme, message.transcript_hash)
+            self._channel.send(_answer(job.grant, message))
         except RefusedError as error:
-            log.error("worker %d was refused a signature: %s", self.pid, error)
-            self._channel.send(channel.SignatureRefused(message.id, str(error)))
-        else:
-            self._channel.send(channel.Signature(message.id, signature))
+            log.error("worker %d was refused the use of a key: %s", self.pid, error)
+            self._channel.send(channel.Refused(message.id, str(error)))
 
     def _on_end(self, error: ChannelError | None) -> None:
         self._end("its channel closed" if error is None else str(error))
@@ -227,3 +226,11 @@ class _Worker:
         for job in jobs.values():
             job.deadline.cancel()
             job.done(HandshakeOutcome(status=EIO, reason="the worker ended"))
+
+
+def _answer(grant: Grant, message: channel.Sign | channel.FindPsk) -> channel.Signature | channel.PskAnswer:
+    if isinstance(message, channel.Sign):
+        signature = grant.sign(message.certificate, message.scheme, message.transcript_hash)
+        return channel.Signature(message.id, signature)
+    found = grant.find_psk(message.identities)
+    return channel.PskAnswer(message.id) if found is None else channel.PskAnswer(message.id, found.index, found.psk)

@@ -9,13 +9,19 @@ import os
 import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_private_key,
+    load_pem_private_key,
+)
 
 from quic_tlshd.policy.pem import FileError, der, load_bundle
 from quic_tlshd.tls.iana import SignatureScheme
@@ -24,6 +30,7 @@ from quic_tlshd.tls.signature import PrivateKey, schemes_of
 
 SAFE_MODES = (0o400, 0o600, 0o640)
 MINIMUM_RSA_BITS = 2048
+_UNSUPPORTED = "the private key's type is not supported; use ECDSA, Ed25519 or RSA"
 MAXIMUM_KEY_FILE = 1 << 20  # bytes; a key with its chain has a few thousand
 
 
@@ -52,7 +59,10 @@ def load_credential(certificate: Path, private_key: Path, now: datetime | None =
     root. A certificate that is out of date still loads: the clock may be wrong, and it is the peer's judgement.
     """
     key = _load_key(private_key)
-    schemes = _schemes(private_key, key)
+    try:
+        schemes = _schemes(key)
+    except ValueError as error:
+        raise CredentialError(private_key, str(error)) from None
     certificates = _load_certificates(certificate)
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     end = next((candidate for candidate in certificates if _spki(candidate) == spki), None)
@@ -71,6 +81,26 @@ def load_credential(certificate: Path, private_key: Path, now: datetime | None =
         warnings = (f"{certificate}: some certificates do not belong to the chain; they are not sent",)
     out_of_date = _out_of_date(certificate, chain, now or datetime.now(UTC))
     return Credential(shown, key, end, warnings, out_of_date)
+
+
+@lru_cache(maxsize=16)
+def credential_from_der(certificate: bytes, private_key: bytes) -> Credential:
+    """A certificate and its key from DER, as a kernel keyring has them; ValueError if they can't be used.
+
+    Remembered, for to load an RSA key takes longer than a handshake.
+    """
+    try:
+        end = x509.load_der_x509_certificate(certificate)
+        key = load_der_private_key(private_key, None)
+        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("no DER certificate with a DER private key") from None
+    if not isinstance(key, PrivateKey):
+        raise ValueError(_UNSUPPORTED)
+    if _spki(end) != spki:
+        raise ValueError("the private key is not the certificate's")
+    chain = CertificateChain(end.fingerprint(hashes.SHA256()).hex(), (certificate,), _schemes(key))
+    return Credential(chain, key, end)
 
 
 def order_chain(end: x509.Certificate, certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
@@ -100,7 +130,7 @@ def _load_key(path: Path) -> PrivateKey:
     except (ValueError, UnsupportedAlgorithm):
         raise CredentialError(path, "holds no PEM private key of a supported type") from None
     if not isinstance(key, PrivateKey):
-        raise CredentialError(path, "the private key's type is not supported; use ECDSA, Ed25519 or RSA")
+        raise CredentialError(path, _UNSUPPORTED)
     return key
 
 
@@ -136,13 +166,13 @@ def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     return bundle.certificates
 
 
-def _schemes(path: Path, key: PrivateKey) -> tuple[SignatureScheme, ...]:
+def _schemes(key: PrivateKey) -> tuple[SignatureScheme, ...]:
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < MINIMUM_RSA_BITS:
-        raise CredentialError(path, f"the RSA key has {key.key_size} bits; {MINIMUM_RSA_BITS} are the least")
+        raise ValueError(f"the RSA key has {key.key_size} bits; {MINIMUM_RSA_BITS} are the least")
     schemes = schemes_of(key.public_key())
     if not schemes:
         curve = key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else "the key's curve"
-        raise CredentialError(path, f"TLS 1.3 has no signature scheme for {curve}")
+        raise ValueError(f"TLS 1.3 has no signature scheme for {curve}")
     return schemes
 
 

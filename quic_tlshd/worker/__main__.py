@@ -7,6 +7,9 @@ import gc
 import signal
 import socket
 import sys
+from contextlib import suppress
+
+import keyctl2
 
 from quic_tlshd import log
 from quic_tlshd.worker.worker import Worker
@@ -22,6 +25,8 @@ async def serve(fd: int) -> None:
 def main() -> None:
     fd, level = sys.argv[1:]
     log.set_up(int(level))
+    with suppress(OSError):
+        keyctl2.join_session_keyring()  # the monitor's has keyrings with PSKs linked into it, and exec keeps it
     gc.freeze()  # what is loaded now stays: later collections need not look at it
     asyncio.run(serve(int(fd)))
 

@@ -10,12 +10,12 @@ from ipaddress import ip_address
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from quic_tlshd.endpoint.interface import EndpointError, Settings
-from quic_tlshd.policy.registry import Entry, Registry
+from quic_tlshd.policy.registry import Entry, Registry, alpn_text
 from quic_tlshd.policy.resolve import choose_client, choose_server
 from quic_tlshd.policy.trust import TrustStore
 from quic_tlshd.request import AuthMode, HandshakeRequest
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup
+from quic_tlshd.tls.iana import CipherSuite, NamedGroup, PskKeyExchangeMode
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
     DEFAULT_GROUPS,
@@ -38,6 +38,9 @@ class Seen:
     entry: str | None = None
 
 
+PSK = "psk"
+"""What stands for a registry entry where a pre-shared key decides."""
+
 _HYBRIDS = (NamedGroup.X25519MLKEM768, NamedGroup.SECP256R1MLKEM768, NamedGroup.SECP384R1MLKEM1024)
 
 
@@ -54,8 +57,10 @@ class Policy:
             self._stores[name] = before._stores[name] if before and unchanged else TrustStore(anchors)
 
     def server_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ServerParameters:
-        entries = self._entries_of(request)
         allowed = settings.alpn or request.alpn
+        if request.auth_mode is AuthMode.PSK:
+            return _psk_server(allowed, settings, seen)
+        entries = self._entries_of(request)
 
         def choose(server_name: str | None, offered: tuple[bytes, ...]) -> ServerChoice:
             seen.server_name, seen.alpn_offered = server_name, offered
@@ -64,7 +69,7 @@ class Policy:
             return ServerChoice(
                 entry.name,
                 alpn,
-                entry.certificates,
+                request.certificates or entry.certificates,
                 wish,
                 None if wish is ClientCertificate.NONE else self._client_verifier(entry),
                 _cipher_suites(entry, settings),
@@ -76,6 +81,8 @@ class Policy:
     def client_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ClientParameters:
         """EndpointError(EACCES) if the registry has no entry for the request."""
         seen.alpn_offered = alpn = settings.alpn or request.alpn
+        if request.auth_mode is AuthMode.PSK:
+            return _psk_client(request, alpn, settings)
         try:
             entry = choose_client(self._entries_of(request), alpn, request.peername)
         except LookupError as error:
@@ -89,7 +96,7 @@ class Policy:
             self._server_verifier(entry, request.peername),
             None if _is_address(request.peername) else request.peername,
             alpn,
-            entry.certificates if shows else (),
+            (request.certificates or entry.certificates) if shows else (),
             settings.transport_parameters,
             _cipher_suites(entry, settings),
             groups,
@@ -120,9 +127,46 @@ class Policy:
         return verify
 
 
+def _psk_server(allowed: tuple[bytes, ...], settings: Settings, seen: Seen) -> ServerParameters:
+    """A server that has nothing to show but the knowledge of a pre-shared key."""
+
+    def choose(server_name: str | None, offered: tuple[bytes, ...]) -> ServerChoice:
+        seen.server_name, seen.alpn_offered = server_name, offered
+        alpn = next((protocol for protocol in allowed if protocol in offered), None)
+        if allowed and offered and alpn is None:
+            reason = f"the client offers ALPN {alpn_text(offered)}, served is {alpn_text(allowed)}"
+            raise PeerError(AlertDescription.NO_APPLICATION_PROTOCOL, reason)
+        return ServerChoice(PSK, alpn, (), cipher_suites=_usable(DEFAULT_CIPHER_SUITES, settings))
+
+    return ServerParameters(choose, settings.transport_parameters, find_psk=True)
+
+
+def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Settings) -> ClientParameters:
+    """All identities in one ClientHello; over QUIC psk_ke too, which is all that some servers do there."""
+    over_quic = settings.transport_parameters is not None
+    hashes = {psk.hash_name for psk in request.psks}
+    suites = _usable(DEFAULT_CIPHER_SUITES, settings)
+    name = request.peername
+    return ClientParameters(
+        PSK,
+        None,
+        None if name is None or _is_address(name) else name,
+        alpn,
+        transport_parameters=settings.transport_parameters,
+        cipher_suites=tuple([suite for suite in suites if suite.hash in hashes]),
+        key_shares=_key_shares(DEFAULT_GROUPS),
+        compatibility_mode=not over_quic,
+        psks=request.psks,
+        psk_modes=(PskKeyExchangeMode.PSK_DHE_KE, *([PskKeyExchangeMode.PSK_KE] if over_quic else [])),
+    )
+
+
 def _cipher_suites(entry: Entry, settings: Settings) -> tuple[CipherSuite, ...]:
-    """The entry's suites that the transport can protect packets with."""
-    suites = entry.cipher_suites or DEFAULT_CIPHER_SUITES
+    return _usable(entry.cipher_suites or DEFAULT_CIPHER_SUITES, settings)
+
+
+def _usable(suites: tuple[CipherSuite, ...], settings: Settings) -> tuple[CipherSuite, ...]:
+    """The suites that the transport can protect packets with."""
     if not settings.cipher_suites:
         return suites
     return tuple([suite for suite in suites if suite in settings.cipher_suites])

@@ -34,7 +34,7 @@ from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.status import alert_of, outcome_of
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import Complete, Selected, Sign
+from quic_tlshd.tls.events import Complete, FindPsk, FoundPsk, Selected, Sign
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.uapi.quic import IPPROTO_QUIC
 from quic_tlshd.worker.policy import Policy, Seen
@@ -44,17 +44,17 @@ log = logging.getLogger(__name__)
 _FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
 
 
-class SigningRefusedError(Exception):
-    """The monitor did not sign: its reason is the text."""
+class RefusedError(Exception):
+    """The monitor did not give what was asked for: its reason is the text."""
 
 
 class Worker:
-    """The worker process's state: the policy of now, and by request id what runs and which signatures are awaited."""
+    """The worker process's state: the policy of now, and by request id what runs and which answers are awaited."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.ended = asyncio.get_running_loop().create_future()
         self._policy = Policy(Registry())
-        self._signatures: dict[int, asyncio.Future[bytes]] = {}
+        self._answers: dict[int, asyncio.Future[bytes | FoundPsk | None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._on_message, self._on_end, fds=True)
         self._channel.send(channel.Ready())
@@ -67,13 +67,22 @@ class Worker:
                 if (task := self._tasks.get(id)) is not None:
                     task.cancel()
             case channel.Signature(id, signature):
-                if (future := self._signatures.pop(id, None)) is not None and not future.done():
-                    future.set_result(signature)
-            case channel.SignatureRefused(id, reason):
-                if (future := self._signatures.pop(id, None)) is not None and not future.done():
-                    future.set_exception(SigningRefusedError(reason))
+                self._answer(id, signature)
+            case channel.PskAnswer(id, index, psk):
+                self._answer(id, None if psk is None else FoundPsk(index, psk))
+            case channel.Refused(id, reason):
+                self._answer(id, RefusedError(reason))
             case channel.UseRegistry():
                 self._policy = Policy(channel.unpack_registry(fd), self._policy)
+
+    def _answer(self, id: int, answer: bytes | FoundPsk | RefusedError | None) -> None:  # noqa: A002
+        future = self._answers.pop(id, None)
+        if future is None or future.done():
+            return
+        if isinstance(answer, RefusedError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
     def _on_end(self, error: ChannelError | None) -> None:
         """The monitor is gone, and we go too."""
@@ -106,7 +115,7 @@ class Worker:
                 with suppress(EndpointError, TimeoutError):
                     await asyncio.wait_for(endpoint.fail(alert, alert.label), _FAIL_TIMEOUT)
         finally:
-            self._signatures.pop(request.id, None)
+            self._answers.pop(request.id, None)
             self._tasks.pop(request.id, None)
             if endpoint is not None:
                 endpoint.close()
@@ -121,8 +130,8 @@ class Worker:
                 if isinstance(event, Complete):
                     await endpoint.finish()
                     return event
-                if isinstance(event, Sign):
-                    events = engine.answer(await self._sign(request, event))
+                if isinstance(event, Sign | FindPsk):
+                    events = engine.answer(await self._ask(request, event))
                     break
                 if isinstance(event, Selected):
                     seen.alpn, seen.server_name, seen.entry = event.alpn, event.server_name, event.entry
@@ -131,11 +140,14 @@ class Worker:
                 level, data = await endpoint.receive()
                 events = engine.receive(level, data)
 
-    async def _sign(self, request: HandshakeRequest, event: Sign) -> bytes:
-        """Ask the monitor, which has the key."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._signatures[request.id] = future
-        self._channel.send(channel.Sign(request.id, event.certificate.id, event.scheme, event.transcript_hash))
+    async def _ask(self, request: HandshakeRequest, event: Sign | FindPsk) -> bytes | FoundPsk | None:
+        """Ask the monitor, which has the keys."""
+        future: asyncio.Future[bytes | FoundPsk | None] = asyncio.get_running_loop().create_future()
+        self._answers[request.id] = future
+        if isinstance(event, Sign):
+            self._channel.send(channel.Sign(request.id, event.certificate.id, event.scheme, event.transcript_hash))
+        else:
+            self._channel.send(channel.FindPsk(request.id, event.identities))
         return await future
 
 
@@ -165,4 +177,5 @@ def success(complete: Complete) -> HandshakeOutcome:
         group=None if complete.group is None else complete.group.name,
         signature_scheme=None if complete.signature_scheme is None else complete.signature_scheme.name,
         peer_chain=complete.peer_chain,
+        psk_identity=complete.psk_identity,
     )

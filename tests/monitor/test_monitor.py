@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netlink.handshake import Accept, AuthMode, MessageType
+from netlink.handshake import Accept, AuthMode, Certificate, MessageType
 from netlink.upcall import UpcallConnection
 from tests.peers import pki, quic_stack
 from tests.peers.daemon import Daemon, entry, running
@@ -41,7 +41,12 @@ async def outcome(daemon: Daemon, accept: Accept, fd: int) -> int:
         pytest.param(Accept(message_type=0, auth_mode=AuthMode.X509), EINVAL, id="no message type"),
         pytest.param(Accept(message_type=1, auth_mode=9), EINVAL, id="unknown auth mode"),
         pytest.param(Accept(message_type=2, auth_mode=AuthMode.UNAUTH), EINVAL, id="a server that shows nothing"),
-        pytest.param(Accept(message_type=1, auth_mode=AuthMode.PSK), EOPNOTSUPP, id="PSK"),
+        pytest.param(Accept(message_type=1, auth_mode=AuthMode.PSK), EOPNOTSUPP, id="PSK, not from the kernel"),
+        pytest.param(
+            Accept(message_type=1, auth_mode=AuthMode.X509, certificates=(Certificate(1, 2),)),
+            EOPNOTSUPP,
+            id="a keyring's certificate, not from the kernel",
+        ),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_answered_and_logged(

@@ -1,0 +1,125 @@
+"""From an ACCEPT to what a worker is asked to do, and to which keys it may use for that."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from msgspec.structs import replace
+
+from netlink.handshake import Accept, MessageType
+from quic_tlshd.monitor.keyring import Keyrings
+from quic_tlshd.monitor.signer import Grant
+from quic_tlshd.policy.config import Config
+from quic_tlshd.policy.entries import Loaded
+from quic_tlshd.policy.resolve import candidates
+from quic_tlshd.request import AuthMode, HandshakeRequest, Role
+from quic_tlshd.tls.parameters import Psk
+
+_ROLES = {MessageType.CLIENTHELLO: Role.CLIENT, MessageType.SERVERHELLO: Role.SERVER}
+
+
+class RequestError(Exception):
+    """A request that can't be begun; `errno` is what DONE says."""
+
+    def __init__(self, errno: int, reason: str) -> None:
+        super().__init__(reason)
+        self.errno = errno
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """serials: of the PSKs that were found for the request, by identity; the kernel's consumer hears which was used."""
+
+    request: HandshakeRequest
+    grant: Grant
+    serials: dict[bytes, int] = field(default_factory=dict)
+
+
+def admit(
+    id: int,  # noqa: A002 - the request's field
+    accept: Accept,
+    peer: str,
+    config: Config,
+    loaded: Loaded,
+    keyrings: Keyrings | None,
+) -> Admission:
+    """RequestError if it can't be. keyrings: for the kernel's requests only; a serial that another process names is not
+    its own to use."""
+    try:
+        role = _ROLES[MessageType(accept.message_type)]
+        mode = AuthMode(accept.auth_mode)
+    except (ValueError, KeyError):
+        reason = f"unknown message type {accept.message_type} or authentication mode {accept.auth_mode}"
+        raise RequestError(errno.EINVAL, reason) from None
+    if mode is AuthMode.UNSPEC or (mode is AuthMode.UNAUTH and role is Role.SERVER):
+        raise RequestError(errno.EINVAL, f"authentication mode {mode.name.lower()} is not for a {role.value}")
+    if keyrings is None and (mode is AuthMode.PSK or accept.certificates):
+        raise RequestError(errno.EOPNOTSUPP, "keys of a kernel keyring are for the kernel's requests only")
+    default = config.worker.timeout_server if role is Role.SERVER else config.worker.timeout_client
+    timeout = accept.timeout / 1000 if accept.timeout else default
+    request = HandshakeRequest(
+        id=id, role=role, auth_mode=mode, timeout=timeout, peer=peer, peername=accept.peername, alpn=accept.alpn
+    )
+    if mode is AuthMode.PSK:
+        assert keyrings is not None
+        return _admit_psk(request, accept, keyrings)
+    return _admit_x509(request, accept, loaded, keyrings)
+
+
+def _admit_x509(request: HandshakeRequest, accept: Accept, loaded: Loaded, keyrings: Keyrings | None) -> Admission:
+    """What may be signed: with the certificates that the kernel gave, else those of the entries that fit the request,
+    and nothing if it shall show none."""
+    entries = candidates(loaded.registry, request.role, request.alpn, request.peername)
+    request = replace(request, entries=tuple([entry.name for entry in entries]))
+    if request.auth_mode is not AuthMode.X509:
+        return Admission(request, Grant(request.role, {}))
+    if accept.certificates:
+        assert keyrings is not None
+        given = [
+            _from_keyring(
+                f"certificate {pair.cert:#x}, key {pair.privkey:#x}", keyrings.credential, pair.cert, pair.privkey
+            )
+            for pair in accept.certificates
+        ]
+        request = replace(request, certificates=tuple([credential.chain for credential in given]))
+    else:
+        given = [loaded.credentials[chain.id] for entry in entries for chain in entry.certificates]
+    return Admission(request, Grant(request.role, {credential.chain.id: credential for credential in given}))
+
+
+def _admit_psk(request: HandshakeRequest, accept: Accept, keyrings: Keyrings) -> Admission:
+    """A client offers the keys that the kernel names; a server finds its key by the identity that the client offers."""
+    serials: dict[bytes, int] = {}
+    if request.role is Role.SERVER:
+
+        def find(identity: bytes) -> Psk | None:
+            found = keyrings.find(identity, accept.keyring)
+            if found is None:
+                return None
+            serials[identity] = found.serial
+            return found.psk
+
+        return Admission(request, Grant(request.role, {}, find), serials)
+    psks = []
+    for serial in accept.peer_identities:
+        found = _from_keyring(f"key {serial:#x}", keyrings.psk, serial)
+        serials[found.psk.identity] = found.serial
+        psks.append(found.psk)
+    if not psks:
+        raise RequestError(errno.ENOKEY, "the request names no pre-shared key")
+    return Admission(replace(request, psks=tuple(psks)), Grant(request.role, {}), serials)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _from_keyring(what: str, load: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """What `load` gives; its OSError refuses the request and names the key."""
+    try:
+        return load(*arguments, **options)
+    except OSError as error:
+        raise RequestError(error.errno or errno.ENOKEY, f"{what}: {error.strerror}") from None

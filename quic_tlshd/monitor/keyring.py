@@ -1,0 +1,112 @@
+"""Kernel keyrings: pre-shared keys, and the certificates that a kernel consumer names by serial (KERNEL keyrings(7)).
+
+The keyrings of the kernel's consumers and those of the configuration are linked into our session keyring, since only a
+possessor may read them. They are looked up by name at every use, as they may be made after our start. What comes with
+one request (its KEYRING attribute) is searched for that request only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import EINVAL
+from pathlib import Path
+from re import compile as regex
+
+import keyctl2
+from keyctl2 import Key, KeySpec
+
+from quic_tlshd.policy.config import ALWAYS_LINKED
+from quic_tlshd.policy.credentials import Credential, credential_from_der
+from quic_tlshd.tls.parameters import Psk
+
+log = logging.getLogger(__name__)
+
+_PSK_TYPES = ("psk", "user")  # NVMe's own type first
+# "NVMe", version, retained or generated, then the hash that the key is for (NVMe TCP transport specification 3.6.1.3).
+_NVME_IDENTITY = regex(rb"NVMe[01][RG](01|02) ")
+_PROC_KEYS = Path("/proc/keys")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A PSK and the serial of the key that it is, which the consumer wants to hear of."""
+
+    psk: Psk
+    serial: int
+
+
+class Keyrings:
+    """`names`: keyrings by name or serial number, beside those that are always linked. `open` first."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = (*ALWAYS_LINKED, *names)
+
+    def open(self) -> None:
+        """Have a session keyring of our own, so that nothing that we link is seen or kept by others."""
+        try:
+            keyctl2.join_session_keyring()
+        except OSError as error:
+            log.warning("there is no session keyring, so PSKs are not found: %s", error.strerror)
+
+    def psk(self, serial: int) -> FoundKey:
+        """The key of that serial; its description is the identity. OSError if it isn't there or isn't ours to read."""
+        key = Key(_signed(serial))
+        identity = os.fsencode(key.describe().description)
+        return FoundKey(Psk(identity, key.read(), hash_of(identity)), serial)
+
+    def find(self, identity: bytes, keyring: int | None) -> FoundKey | None:
+        """The key for an identity that a client offers: in `keyring`, the request's own, or in those of the session."""
+        self._link()
+        for ring in (KeySpec.SESSION_KEYRING,) if keyring is None else (_signed(keyring), KeySpec.SESSION_KEYRING):
+            for kind in _PSK_TYPES:
+                # ValueError: a NUL in what should be a name.
+                with suppress(OSError, ValueError):
+                    return self.psk(keyctl2.search(ring, kind, os.fsdecode(identity)))
+        return None
+
+    def credential(self, certificate: int, private_key: int) -> Credential:
+        """The certificate and the private key that these serials hold, both DER. OSError if they can't be used."""
+        self._link()
+        try:
+            return credential_from_der(Key(_signed(certificate)).read(), Key(_signed(private_key)).read())
+        except ValueError as error:
+            raise OSError(EINVAL, str(error)) from None
+
+    def release(self, keyring: int) -> None:
+        """Unlink what ACCEPT has linked into our process keyring: we are done with that request."""
+        with suppress(OSError):
+            Key(_signed(keyring)).unlink(KeySpec.PROCESS_KEYRING)
+
+    def _link(self) -> None:
+        for name in self._names:
+            serial = int(name, 0) if name[0].isdigit() else _keyring_named(name)
+            if serial is not None:
+                with suppress(OSError):
+                    Key(_signed(serial)).link(KeySpec.SESSION_KEYRING)
+
+
+def hash_of(identity: bytes) -> str:
+    """The hash that an external PSK is for: an NVMe identity says so, for others it is SHA-256 (RFC 8446 4.2.11)."""
+    match = _NVME_IDENTITY.match(identity)
+    return "sha384" if match is not None and match[1] == b"02" else "sha256"
+
+
+def _keyring_named(name: str) -> int | None:
+    """The serial of a keyring by its description, as /proc/keys lists it: ``serial flags … keyring name: count``."""
+    try:
+        lines = _PROC_KEYS.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        fields = line.split(maxsplit=8)
+        if len(fields) == 9 and fields[7] == "keyring" and fields[8].rpartition(": ")[0] == name:
+            return int(fields[0], 16)
+    return None
+
+
+def _signed(serial: int) -> int:
+    """A key serial as key_serial_t has it; netlink's attributes are unsigned."""
+    return serial - (1 << 32) if serial >= 1 << 31 else serial
