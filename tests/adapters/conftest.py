@@ -37,6 +37,7 @@ def daemon(
         "h3": entry(identities["h3"], alpn="h3"),
         "smb": entry(identities["smb"], alpn="smb"),
         "mutual": entry(identities["mutual"], alpn="mutual", client_certificate="require", truststore=trust),
+        "picky": entry(identities["h3"], alpn="picky", groups="secp384r1"),
         "presenting": entry(identities["client"], role="client", alpn="mutual", truststore=trust),
     }
     with daemons.running(entries, client={"x509.truststore": trust}) as daemon:

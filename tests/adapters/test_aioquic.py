@@ -136,9 +136,9 @@ async def test_the_servers_flight_starts_in_the_datagram_of_its_server_hello(dae
         if event["name"] == "transport:datagrams_received":
             datagrams.append([])
         elif event["name"] == "transport:packet_received":
-            datagrams[-1].append(event["data"]["header"]["packet_type"])
-    acknowledgement, flight, *_ = datagrams
-    assert (acknowledgement, flight) == (["initial"], ["initial", "handshake"])
+            crypto = any(frame["frame_type"] == "crypto" for frame in event["data"]["frames"])
+            datagrams[-1] += [event["data"]["header"]["packet_type"]] if crypto else []
+    assert next(packets for packets in datagrams if packets) == ["initial", "handshake"]
 
 
 def _expired(root: Authority) -> Issued:
@@ -202,6 +202,13 @@ async def test_no_tls_of_aioquic_is_used(daemon: Daemon, monkeypatch: pytest.Mon
     monkeypatch.setattr("aioquic.tls.Context.__init__", refuse)
     async with served(daemon) as (port, _), ours(daemon, port, "h3") as protocol:
         assert await ask(protocol, b"hello") == b"hello"
+
+
+async def test_a_hello_retry_request(daemon: Daemon) -> None:
+    before = len(daemon.log())
+    async with served(daemon, "picky") as (port, _), ours(daemon, port, "picky") as protocol:
+        assert await ask(protocol, b"hello") == b"hello"
+    assert all("SECP384R1" in line for line in daemon.lines_since(before, 2))
 
 
 async def test_retry(daemon: Daemon, root: Authority) -> None:
