@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EINVAL
@@ -82,8 +83,7 @@ class Keyrings:
 
     def _link(self) -> None:
         for name in self._names:
-            serial = int(name, 0) if name[0].isdigit() else _keyring_named(name)
-            if serial is not None:
+            for serial in _keyrings_of(name):
                 with suppress(OSError):
                     Key(_signed(serial)).link(KeySpec.SESSION_KEYRING)
 
@@ -94,17 +94,24 @@ def hash_of(identity: bytes) -> str:
     return "sha384" if match is not None and match[1] == b"02" else "sha256"
 
 
-def _keyring_named(name: str) -> int | None:
-    """The serial of a keyring by its description, as /proc/keys lists it: ``serial flags … keyring name: count``."""
+def _keyrings_of(name: str) -> Iterator[int]:
+    """The serial that `name` is, or those of the keyrings with that description, if they are root's or our own user's:
+    anybody can give a keyring such a name.
+
+    /proc/keys lists them as ``serial flags usage timeout permissions uid gid keyring name: count``.
+    """
+    with suppress(ValueError):
+        yield int(name, 0)
+        return
     try:
         lines = _PROC_KEYS.read_text().splitlines()
     except OSError:
-        return None
+        return
     for line in lines:
         fields = line.split(maxsplit=8)
-        if len(fields) == 9 and fields[7] == "keyring" and fields[8].rpartition(": ")[0] == name:
-            return int(fields[0], 16)
-    return None
+        is_named = len(fields) == 9 and fields[7] == "keyring" and fields[8].rpartition(": ")[0] == name
+        if is_named and int(fields[5]) in (0, os.geteuid()):
+            yield int(fields[0], 16)
 
 
 def _signed(serial: int) -> int:

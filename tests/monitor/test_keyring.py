@@ -1,0 +1,113 @@
+"""Kernel keyrings, the machine's own: PSKs by serial and by identity, certificates by serial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from errno import EACCES, EINVAL, ENOKEY
+
+import keyctl2
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from keyctl2 import Key, KeySpec
+
+from quic_tlshd.monitor.keyring import Keyrings, hash_of
+from tests.peers import pki
+
+IDENTITY = "NVMe1R02 nqn.host nqn.subsystem digest="
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[int]:
+    """A keyring that our session does not have, as a kernel consumer's would be."""
+    try:
+        keyctl2.join_session_keyring()
+        serial = keyctl2.add_key("keyring", "quic-tlshd-test", None, KeySpec.PROCESS_KEYRING)
+    except OSError as error:
+        pytest.skip(f"this kernel lets us have no keyrings: {error}")
+    yield serial
+    Key(serial).unlink(KeySpec.PROCESS_KEYRING)
+
+
+def opened(*names: str) -> Keyrings:
+    keyrings = Keyrings(names)
+    keyrings.open()
+    return keyrings
+
+
+def test_a_key_by_serial_has_its_description_for_identity(elsewhere: int) -> None:
+    serial = keyctl2.add_key("user", IDENTITY, b"secret", elsewhere)
+    found = opened().psk(serial)
+    assert (found.psk.identity, found.psk.key, found.psk.hash_name) == (IDENTITY.encode(), b"secret", "sha384")
+    assert found.serial == serial
+
+
+def test_a_serial_that_is_none(elsewhere: int) -> None:
+    with pytest.raises(keyctl2.KeyctlError) as refusal:
+        opened().psk(0x7FFFFFF0)
+    assert refusal.value.errno == ENOKEY
+
+
+def test_a_serial_that_is_negative_to_the_kernel(elsewhere: int) -> None:
+    with pytest.raises(keyctl2.KeyctlError) as refusal:
+        opened().psk(0xFFFFFF00)
+    assert refusal.value.errno in (EINVAL, ENOKEY, EACCES)
+
+
+def test_a_requests_own_keyring_is_searched_for_it_alone(elsewhere: int) -> None:
+    serial = keyctl2.add_key("user", IDENTITY, b"secret", elsewhere)
+    keyrings = opened()
+    found = keyrings.find(IDENTITY.encode(), elsewhere)
+    assert found is not None
+    assert found.serial == serial
+    assert keyrings.find(IDENTITY.encode(), None) is None
+
+
+def test_a_keyring_of_the_configuration_is_found_at_use(elsewhere: int) -> None:
+    keyrings = opened("quic-tlshd-test")  # by name: it might be made after our start
+    serial = keyctl2.add_key("user", IDENTITY, b"secret", elsewhere)
+    found = keyrings.find(IDENTITY.encode(), None)
+    assert found is not None
+    assert found.serial == serial
+    assert opened(str(elsewhere)).find(IDENTITY.encode(), None) is not None
+
+
+@pytest.mark.parametrize("identity", [b"nobody", b"a\0b", b"\xff\xfe", b"x" * 5000])
+def test_an_identity_that_nobody_has(elsewhere: int, identity: bytes) -> None:
+    assert opened().find(identity, elsewhere) is None
+
+
+def test_what_accept_linked_is_unlinked(elsewhere: int) -> None:
+    ring = keyctl2.add_key("keyring", "a consumer's", None, KeySpec.PROCESS_KEYRING)
+    keyctl2.add_key("user", IDENTITY, b"secret", ring)
+    keyrings = opened()
+    keyrings.release(ring)
+    keyrings.release(ring)  # as if it were gone already
+    with pytest.raises(OSError, match="not available"):
+        keyctl2.search(KeySpec.PROCESS_KEYRING, "user", IDENTITY)
+
+
+def test_a_certificate_and_its_key_by_serial(elsewhere: int) -> None:
+    issued = pki.Authority("root").issue(("a.example",))
+    key = issued.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    certificate = keyctl2.add_key("user", "certificate", issued.chain[0], elsewhere)
+    private_key = keyctl2.add_key("user", "key", key, elsewhere)
+    keyrings = opened()
+    credential = keyrings.credential(certificate, private_key)
+    assert credential.chain.chain == issued.chain[:1]
+    for pair in ((private_key, certificate), (certificate, certificate)):
+        with pytest.raises(OSError, match="DER") as refusal:
+            keyrings.credential(*pair)
+        assert refusal.value.errno == EINVAL
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"),
+    [
+        (b"NVMe0R01 host subsystem", "sha256"),
+        (b"NVMe1G02 host subsystem digest", "sha384"),
+        (b"NVMe2R02 host subsystem", "sha256"),
+        (b"something else", "sha256"),
+    ],
+)
+def test_nvme_identities_say_their_hash(identity: bytes, name: str) -> None:
+    assert hash_of(identity) == name
