@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -27,6 +28,8 @@ from quic_tlshd.endpoint.userspace import Message, encode_settings
 from quic_tlshd.endpoint.userspace import MessageType as Said
 from quic_tlshd.tls.messages import HELLO_RETRY_REQUEST_RANDOM
 from quic_tlshd.tls.parameters import ClientCertificate, Level
+
+log = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 10.0
 MAX_HELD = 64  # packets that came before the keys for them
@@ -215,7 +218,8 @@ class Connection(QuicConnection):
         elif done.status != 0 and done.alert is not None:
             self.close(QuicErrorCode.CRYPTO_ERROR + done.alert, QuicFrameType.CRYPTO)
         else:
-            # What exactly failed is for us (handshake.reason), not for the peer.
+            # What exactly failed is for us, not for the peer.
+            log.warning("the handshake with %s failed: %s", self._peer_address, done.reason or "no keys came")
             self.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.CRYPTO, "the TLS handshake can't be done here")
 
     def _feed(self, context: RemoteContext, incoming: Message | Done) -> None:

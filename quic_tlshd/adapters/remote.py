@@ -111,6 +111,11 @@ class RemoteHandshake:
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
+            # A close with packets unread is a reset, which the daemon would see before what we sent last.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+                while self._socket.recv(1):
+                    pass
             self._socket.close()
 
     def end(self, done: Done) -> None:

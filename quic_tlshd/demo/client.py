@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,12 +60,17 @@ class _Client(QuicConnectionProtocol):
                 self.answered.set()
 
 
+class RefusedError(Exception):
+    """The connection was ended by somebody; `end` tells how."""
+
+    def __init__(self, end: ConnectionTerminated) -> None:
+        super().__init__(f"the connection ended with error {end.error_code:#x} {end.reason_phrase}".rstrip())
+        self.end = end
+
+
 async def fetch(port: int, trust: x509.Certificate, server_name: str) -> Visit:
-    """GET / over HTTP/3. ConnectionError or TimeoutError if it can't be had."""
-    began = time.perf_counter()
-    async with asyncio.timeout(TIMEOUT), connect(HOST, port, **_options(trust, server_name, "h3")) as protocol:
-        seconds = time.perf_counter() - began
-        assert isinstance(protocol, _Client)
+    """GET / over HTTP/3. RefusedError or TimeoutError if it can't be had."""
+    async with _connected(port, trust, server_name, "h3") as (protocol, seconds):
         assert protocol.http is not None
         stream_id = protocol._quic.get_next_available_stream_id()
         request = {":method": "GET", ":scheme": "https", ":authority": f"{server_name}:{port}", ":path": "/"}
@@ -71,16 +78,15 @@ async def fetch(port: int, trust: x509.Certificate, server_name: str) -> Visit:
         protocol.http.send_headers(stream_id, headers, end_stream=True)
         protocol.transmit()
         await protocol.answered.wait()
-        if protocol.status != "200":
-            raise ConnectionError(f"the page was answered with {protocol.status or protocol.end}")
-        return Visit(_shown(protocol), seconds, protocol.body.decode())
+        if protocol.end is not None:
+            raise RefusedError(protocol.end)
+        answer = protocol.body.decode() if protocol.status == "200" else f"status {protocol.status}"
+        return Visit(_shown(protocol), seconds, answer)
 
 
 async def greet(port: int, trust: x509.Certificate, server_name: str, alpn: str) -> Visit:
-    """Say a name on a stream and take the answer. ConnectionError or TimeoutError if there is none."""
-    began = time.perf_counter()
-    async with asyncio.timeout(TIMEOUT), connect(HOST, port, **_options(trust, server_name, alpn)) as protocol:
-        seconds = time.perf_counter() - began
+    """Say a name on a stream and take the answer. RefusedError or TimeoutError if there is none."""
+    async with _connected(port, trust, server_name, alpn) as (protocol, seconds):
         reader, writer = await protocol.create_stream()
         writer.write(b"client")
         writer.write_eof()
@@ -89,26 +95,40 @@ async def greet(port: int, trust: x509.Certificate, server_name: str, alpn: str)
 
 async def be_refused(port: int, trust: x509.Certificate, server_name: str, alpn: str) -> ConnectionTerminated:
     """Ask for a protocol that nobody has; how the connection ended. RuntimeError if it didn't."""
+    try:
+        async with _connected(port, trust, server_name, alpn):
+            raise RuntimeError(f"a connection for {alpn} was accepted")
+    except RefusedError as refused:
+        return refused.end
+
+
+@asynccontextmanager
+async def _connected(
+    port: int, trust: x509.Certificate, server_name: str, alpn: str
+) -> AsyncIterator[tuple[_Client, float]]:
+    """A connection, and the seconds that its handshake took."""
+    configuration = QuicConfiguration(
+        alpn_protocols=[alpn], server_name=server_name, cadata=trust.public_bytes(Encoding.PEM)
+    )
     protocols: list[_Client] = []
 
     def create(*arguments: Any, **rest: Any) -> _Client:
         protocols.append(_Client(*arguments, **rest))
         return protocols[-1]
 
-    options = _options(trust, server_name, alpn) | {"create_protocol": create}
+    began = time.perf_counter()
     try:
-        async with asyncio.timeout(TIMEOUT), connect(HOST, port, **options):
-            raise RuntimeError(f"a connection for {alpn} was accepted")
-    except ConnectionError:
-        end = protocols[0].end
-        assert end is not None
-        return end
-
-
-def _options(trust: x509.Certificate, server_name: str, alpn: str) -> dict[str, Any]:
-    pem = trust.public_bytes(Encoding.PEM)
-    configuration = QuicConfiguration(alpn_protocols=[alpn], server_name=server_name, cadata=pem)
-    return {"configuration": configuration, "create_protocol": _Client}
+        async with (
+            asyncio.timeout(TIMEOUT),
+            connect(HOST, port, configuration=configuration, create_protocol=create) as protocol,
+        ):
+            assert isinstance(protocol, _Client)
+            yield protocol, time.perf_counter() - began
+    except ConnectionError as error:
+        end = protocols[0].end if protocols else None
+        if end is None:
+            raise
+        raise RefusedError(end) from error
 
 
 def _shown(protocol: QuicConnectionProtocol) -> x509.Certificate:

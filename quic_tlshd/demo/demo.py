@@ -161,5 +161,6 @@ def _failure(console: Console, run: Callable[[Demo], None]) -> str | None:
     except TimeoutError:
         return f"something took too long ({LIMIT:.0f} s for all, {client.TIMEOUT:.0f} s for one visit)"
     except Exception as error:  # noqa: BLE001  # whatever it is, a person gets one line about it
-        return f"{error}" if isinstance(error, DemoError) else f"{type(error).__name__}: {error}"
+        known = isinstance(error, DemoError | client.RefusedError)
+        return f"{error}" if known else f"{type(error).__name__}: {error}"
     return None

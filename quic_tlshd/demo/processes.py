@@ -78,12 +78,13 @@ class Programs:
 
     def start_daemon(self) -> None:
         """Start the daemon; DemoError unless it answers."""
-        user = self._user or pwd.getpwuid(os.geteuid()).pw_name
         config = self._directory / "config"
-        config.write_text(
-            f"[upcall]\nsocket = {self._socket}\nkernel = no\n[worker]\ncount = 1\n"
-            + (f"user = {user}\n" if os.geteuid() == 0 else "")
-        )
+        lines = ["[upcall]", f"socket = {self._socket}", "kernel = no", "[worker]", "count = 1"]
+        if os.geteuid() == 0:
+            lines.append(f"user = {self._user or 'root'}")
+        if self._user is not None:
+            lines.insert(1, "socket_mode = 0666")  # for the server, which is another user then
+        config.write_text("\n".join(lines) + "\n")
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "quic_tlshd", "-c", str(config), "--stderr"]
             self._start(command, stderr=log, stdin=subprocess.DEVNULL)

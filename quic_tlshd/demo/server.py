@@ -34,7 +34,8 @@ async def run(socket: str) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("quic").setLevel(logging.ERROR)  # aioquic warns of whatever peers do wrong
     aioquic.tls.Context.__init__ = _forbidden  # type: ignore[method-assign]
     asyncio.run(run(sys.argv[1]))
 
