@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, PeerTransportParameters, Selected, SendMessage
 from quic_tlshd.tls.parameters import ClientCertificate, Level
 
-TransportEvent = SendMessage | InstallSecret | PeerTransportParameters | Selected
+TransportEvent = SendMessage | InstallSecret | PeerTransportParameters | PeerRecordSizeLimit | Selected
 
 
 class EndpointError(Exception):
@@ -33,6 +33,7 @@ class Settings:
     client_certificate: overrides the registry entry's policy on a server, unless None.
     present_certificate: a client that shall not show a certificate even if asked has False here.
     cipher_suites: what the transport can protect packets with, empty for any.
+    record_size_limit: the largest record that the transport takes, if it can heed the peer's limit (RFC 8449).
     peer_address: whom the log shall name, if only the transport knows.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     client_certificate: ClientCertificate | None = None
     present_certificate: bool = True
     cipher_suites: tuple[int, ...] = ()
+    record_size_limit: int | None = None
     peer_address: str = ""
 
 

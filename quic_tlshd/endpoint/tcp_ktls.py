@@ -25,7 +25,8 @@ from typing import Protocol
 
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.events import InstallSecret, SendMessage
+from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, SendMessage
+from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
 from quic_tlshd.tls.iana import CipherSuite, HandshakeType
 from quic_tlshd.tls.parameters import Level
 from quic_tlshd.tls.record import HEADER, IV, MAX_INNER_PLAINTEXT, Protection, RecordLayer
@@ -53,6 +54,10 @@ class Continuation(Protocol):
         """Called first, on a plain TCP socket; gives the cipher suites that there are, () for any."""
         ...
 
+    def limits_records(self, sock: socket.socket) -> bool:
+        """Whether a limit on what is sent can be kept."""
+        ...
+
     def install(self, sock: socket.socket, send: Protection, receive: Protection, send_limit: int) -> None:
         """Protect what comes from here on. send_limit: the most bytes of a record's content and type byte."""
         ...
@@ -64,6 +69,13 @@ class KernelTls:
     def prepare(self, sock: socket.socket) -> tuple[int, ...]:
         sock.setsockopt(socket.SOL_TCP, TCP_ULP, ULP_NAME)
         return kernel_cipher_suites()
+
+    def limits_records(self, sock: socket.socket) -> bool:
+        try:
+            sock.getsockopt(SOL_TLS, SocketOption.TX_MAX_PAYLOAD_LEN, 2)
+        except OSError:
+            return False
+        return True
 
     def install(self, sock: socket.socket, send: Protection, receive: Protection, send_limit: int) -> None:
         sock.setsockopt(SOL_TLS, SocketOption.TX, _crypto_info(send))
@@ -134,7 +146,8 @@ class TcpEndpoint:
                 raise EndpointError(errno.EPROTONOSUPPORT, reason) from None
             raise _failure("preparing for kernel TLS", error) from None
         self._nodelay = nodelay
-        return Settings(cipher_suites=cipher_suites)
+        limit = MAX_RECORD_SIZE if self._continuation.limits_records(self._sock) else None
+        return Settings(cipher_suites=cipher_suites, record_size_limit=limit)
 
     async def receive(self) -> tuple[Level, bytes]:
         await self._flush()
@@ -152,6 +165,8 @@ class TcpEndpoint:
             self._records.install(event)
         elif isinstance(event, SendMessage):
             self._send(event.data)
+        elif isinstance(event, PeerRecordSizeLimit):
+            self._records.send_limit = event.limit
 
     async def finish(self) -> None:
         await self._flush()

@@ -19,6 +19,7 @@ from quic_tlshd.tls.events import (
     Complete,
     Event,
     InstallSecret,
+    PeerRecordSizeLimit,
     PeerTransportParameters,
     Selected,
     SendMessage,
@@ -28,6 +29,7 @@ from quic_tlshd.tls.extensions import (
     Extensions,
     decode_alpn,
     decode_key_share_entry,
+    decode_record_size_limit,
     decode_uint16,
     decode_uint16_list,
     encode_alpn,
@@ -127,6 +129,8 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
         if X.QUIC_TRANSPORT_PARAMETERS not in extensions:
             raise PeerError(AlertDescription.MISSING_EXTENSION, "the server sent no quic_transport_parameters")
         yield PeerTransportParameters(extensions[X.QUIC_TRANSPORT_PARAMETERS])
+    if X.RECORD_SIZE_LIMIT in extensions:
+        yield PeerRecordSizeLimit(decode_record_size_limit(extensions[X.RECORD_SIZE_LIMIT]))
     yield Selected(alpn, parameters.server_name, parameters.entry)
 
     # CertificateRequest if the server wants one of us, then the server's own Certificate, CertificateVerify, Finished.
@@ -185,6 +189,8 @@ def _client_hello(parameters: ClientParameters, key_pairs: dict[NamedGroup, KeyP
         extensions[X.SIGNATURE_ALGORITHMS] = encode_uint16_list(parameters.signature_schemes)
     if parameters.transport_parameters is not None:
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
+    if parameters.record_size_limit is not None:
+        extensions[X.RECORD_SIZE_LIMIT] = parameters.record_size_limit.to_bytes(2, "big")
     extensions[X.KEY_SHARE] = _key_share(key_pairs)
     if parameters.psks:
         extensions[X.PSK_KEY_EXCHANGE_MODES] = vector8(bytes(parameters.psk_modes))

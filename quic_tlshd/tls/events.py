@@ -41,6 +41,13 @@ class PeerTransportParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRecordSizeLimit:
+    """The largest record that the peer takes from now on: bytes of content and its type (RFC 8449 section 4)."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Selected:
     """What was negotiated in the clear-text of the handshake; `entry` names the registry entry that matched."""
 
@@ -98,7 +105,9 @@ class Complete:
     psk_identity: bytes | None = None
 
 
-Output = SendMessage | InstallSecret | PeerTransportParameters | Selected | Sign | FindPsk | Complete
+Output = (
+    SendMessage | InstallSecret | PeerTransportParameters | PeerRecordSizeLimit | Selected | Sign | FindPsk | Complete
+)
 """What a driver gets to see."""
 
 Event = Output | ReceiveMessage

@@ -162,6 +162,20 @@ def decode_uint16(body: bytes, what: str) -> int:
     return int.from_bytes(body, "big")
 
 
+# record_size_limit, RFC 8449 section 4
+
+MAX_RECORD_SIZE = 2**14 + 1
+_MIN_RECORD_SIZE = 64
+
+
+def decode_record_size_limit(body: bytes) -> int:
+    """What the peer takes, no more than TLS 1.3's own limit; less than 64 is illegal_parameter."""
+    limit = decode_uint16(body, "record_size_limit")
+    if limit < _MIN_RECORD_SIZE:
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"record_size_limit {limit} is below {_MIN_RECORD_SIZE}")
+    return min(limit, MAX_RECORD_SIZE)
+
+
 # key_share, RFC 8446 section 4.2.8
 
 

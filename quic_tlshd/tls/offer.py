@@ -11,6 +11,7 @@ from quic_tlshd.tls.extensions import (
     decode_key_shares,
     decode_offered_psks,
     decode_psk_key_exchange_modes,
+    decode_record_size_limit,
     decode_server_name,
     decode_supported_versions,
     decode_uint16_list,
@@ -30,6 +31,7 @@ class Offer:
     key_shares: dict[int, bytes]
     signature_algorithms: tuple[int, ...] | None
     transport_parameters: bytes | None
+    record_size_limit: int | None = None
     psk_identities: tuple[bytes, ...] = ()
     psk_modes: bytes = b""
 
@@ -62,8 +64,10 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     identities = () if body is None else tuple([identity for identity, _ in decode_offered_psks(body)[0]])
     body = extensions.get(X.PSK_KEY_EXCHANGE_MODES)
     modes = b"" if body is None else decode_psk_key_exchange_modes(body)
+    body = extensions.get(X.RECORD_SIZE_LIMIT)
+    limit = None if body is None else decode_record_size_limit(body)
     transport_parameters = extensions.get(X.QUIC_TRANSPORT_PARAMETERS)
-    return Offer(server_name, alpn, groups, shares, algorithms, transport_parameters, identities, modes)
+    return Offer(server_name, alpn, groups, shares, algorithms, transport_parameters, limit, identities, modes)
 
 
 _WITHOUT_PSK = (X.SIGNATURE_ALGORITHMS, X.SUPPORTED_GROUPS, X.KEY_SHARE)

@@ -135,11 +135,13 @@ class ServerParameters:
     """choose: from the client's server name (lower case, None if it sent none) and ALPN list (empty if it sent none)
     to the choice; it refuses with PeerError(unrecognized_name | no_application_protocol).
     transport_parameters: ours over QUIC, None elsewhere: over QUIC the client must send its own, elsewhere it must not.
+    record_size_limit: the largest record that we take (RFC 8449), None if what the peer takes can't be heeded.
     find_psk: whether to ask for a key (`events.FindPsk`) when the client offers identities.
     random: gives that many random bytes. generate: gives a fresh key pair of a group (replaced to replay a trace)."""
 
     choose: Callable[[str | None, tuple[bytes, ...]], ServerChoice]
     transport_parameters: bytes | None = None
+    record_size_limit: int | None = None
     find_psk: bool = False
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
@@ -165,6 +167,7 @@ class ClientParameters:
     groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
     key_shares: tuple[NamedGroup, ...] = (NamedGroup.X25519,)
     compatibility_mode: bool = False
+    record_size_limit: int | None = None
     psks: tuple[Psk, ...] = ()
     psk_modes: tuple[PskKeyExchangeMode, ...] = (PskKeyExchangeMode.PSK_DHE_KE,)
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES

@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError, PeerError
 from quic_tlshd.tls.codec import decode_error
 from quic_tlshd.tls.events import InstallSecret
+from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
 from quic_tlshd.tls.iana import TLS_1_2, CipherSuite
 from quic_tlshd.tls.key_schedule import hkdf_expand_label
 from quic_tlshd.tls.parameters import Direction, Level
 
 HEADER = 5  # ContentType type; ProtocolVersion legacy_record_version; uint16 length
 MAX_PLAINTEXT = 2**14  # of TLSPlaintext.fragment
-MAX_INNER_PLAINTEXT = MAX_PLAINTEXT + 1  # of TLSInnerPlaintext, padding included; also the largest record_size_limit
+MAX_INNER_PLAINTEXT = MAX_RECORD_SIZE  # of TLSInnerPlaintext, padding included
 MAX_CIPHERTEXT = MAX_PLAINTEXT + 256  # of TLSCiphertext.encrypted_record
 IV = 12  # iv_length of all suites
 _TAG = 16

@@ -35,6 +35,7 @@ from quic_tlshd.tls.events import (
     FindPsk,
     FoundPsk,
     InstallSecret,
+    PeerRecordSizeLimit,
     PeerTransportParameters,
     Selected,
     SendMessage,
@@ -134,6 +135,9 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     yield SendMessage(Level.INITIAL, server_hello)
     yield InstallSecret(Level.HANDSHAKE, Direction.SEND, cipher_suite, server_secret)
     yield InstallSecret(Level.HANDSHAKE, Direction.RECEIVE, cipher_suite, client_secret)
+
+    if offer.record_size_limit is not None and parameters.record_size_limit is not None:
+        yield PeerRecordSizeLimit(offer.record_size_limit)
 
     # EncryptedExtensions to Finished: one flight, held until the signature is there. A PSK is all the authentication
     # that its handshake has.
@@ -301,6 +305,8 @@ def _encrypted_extensions(parameters: ServerParameters, offer: Offer, choice: Se
         extensions[X.APPLICATION_LAYER_PROTOCOL_NEGOTIATION] = encode_alpn((choice.alpn,))
     if parameters.transport_parameters is not None:
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
+    if offer.record_size_limit is not None and parameters.record_size_limit is not None:
+        extensions[X.RECORD_SIZE_LIMIT] = parameters.record_size_limit.to_bytes(2, "big")
     return EncryptedExtensions(parameters.arrange(HandshakeType.ENCRYPTED_EXTENSIONS, extensions)).encode()
 
 

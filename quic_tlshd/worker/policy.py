@@ -76,7 +76,7 @@ class Policy:
                 entry.groups or DEFAULT_GROUPS,
             )
 
-        return ServerParameters(choose, settings.transport_parameters)
+        return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit)
 
     def client_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ClientParameters:
         """EndpointError(EACCES) if the registry has no entry for the request."""
@@ -102,6 +102,7 @@ class Policy:
             groups,
             key_shares=_key_shares(groups),
             compatibility_mode=settings.transport_parameters is None,
+            record_size_limit=settings.record_size_limit,
         )
 
     def _entries_of(self, request: HandshakeRequest) -> tuple[Entry, ...]:
@@ -138,7 +139,7 @@ def _psk_server(allowed: tuple[bytes, ...], settings: Settings, seen: Seen) -> S
             raise PeerError(AlertDescription.NO_APPLICATION_PROTOCOL, reason)
         return ServerChoice(PSK, alpn, (), cipher_suites=_usable(DEFAULT_CIPHER_SUITES, settings))
 
-    return ServerParameters(choose, settings.transport_parameters, find_psk=True)
+    return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit, find_psk=True)
 
 
 def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Settings) -> ClientParameters:
@@ -156,6 +157,7 @@ def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Se
         cipher_suites=tuple([suite for suite in suites if suite.hash in hashes]),
         key_shares=_key_shares(DEFAULT_GROUPS),
         compatibility_mode=not over_quic,
+        record_size_limit=settings.record_size_limit,
         psks=request.psks,
         psk_modes=(PskKeyExchangeMode.PSK_DHE_KE, *([PskKeyExchangeMode.PSK_KE] if over_quic else [])),
     )

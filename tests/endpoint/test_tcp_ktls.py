@@ -232,7 +232,7 @@ async def test_no_byte_beyond_the_record_is_read(pair: tuple[TcpEndpoint, socket
 
 
 async def test_settings(pair: tuple[TcpEndpoint, socket.socket]) -> None:
-    assert await pair[0].settings() == Settings()
+    assert await pair[0].settings() == Settings(record_size_limit=16385)
     ours, peer = connected()
     with peer:
         endpoint = TcpEndpoint(ours, UserspaceTls(ours, cipher_suites=(0x1302,)))

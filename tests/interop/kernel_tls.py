@@ -32,6 +32,9 @@ class Kernel(UserspaceTls):
     def prepare(self, sock: socket.socket) -> tuple[int, ...]:
         return KernelTls().prepare(sock)
 
+    def limits_records(self, sock: socket.socket) -> bool:
+        return KernelTls().limits_records(sock)
+
     def install(self, sock: socket.socket, send: Protection, receive: Protection, send_limit: int) -> None:
         KernelTls().install(sock, send, receive, send_limit)
 

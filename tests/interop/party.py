@@ -52,6 +52,9 @@ class UserspaceTls:
     def prepare(self, _sock: socket.socket) -> tuple[int, ...]:
         return self._cipher_suites
 
+    def limits_records(self, _sock: socket.socket) -> bool:
+        return True
+
     def install(self, _sock: socket.socket, send: Protection, receive: Protection, send_limit: int) -> None:
         self.send, self.receive, self.send_limit = send, receive, send_limit
 

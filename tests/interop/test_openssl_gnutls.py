@@ -160,6 +160,22 @@ async def test_padding_fragments_and_no_compatibility_mode(tmp_path: Path, extra
     await peer.is_served(replace(peer.wish, extra=extra), server_parameters(issued), issued)
 
 
+@needs("gnutls-cli")
+async def test_a_record_size_limit(tmp_path: Path) -> None:
+    peer = Peer(GnuTls(), tmp_path)
+    async with peer.connects(replace(peer.wish, extra=("--recordsize", "512"))) as (program, connection):
+        parameters = replace(server_parameters(server_identity()), record_size_limit=16385)
+        await secure(connection, parameters, server_identity())
+        assert connection.send_limit == 513
+        await peer.program.exchange(program, connection, server=False)
+    async with peer.listens(replace(peer.with_identity(server_identity()), extra=("--recordsize", "600"))) as (
+        program,
+        connection,
+    ):
+        await secure(connection, replace(client_parameters(ROOT), record_size_limit=16385))
+        assert connection.send_limit == 601
+
+
 async def test_a_peer_in_a_hurry(peer: Peer) -> None:
     """What it was told to send before it could connect comes right behind its Finished."""
     async with peer.connects(peer.wish) as (program, connection):
