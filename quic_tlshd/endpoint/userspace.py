@@ -197,10 +197,13 @@ class UserspaceEndpoint:
     def _read(self) -> Message:
         """One packet; EndpointError also when the stack has closed its end."""
         try:
-            packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
+            try:
+                packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
+            except ConnectionResetError:  # told once, and ahead of what was sent before the close
+                packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
         except BlockingIOError:
             raise
-        except OSError:  # a reset, or a socket that was never connected
+        except OSError:  # a socket that was never connected
             packet, flags = b"", 0
         if not packet:
             raise EndpointError(errno.ECONNRESET, "the QUIC stack closed the handshake")

@@ -250,6 +250,14 @@ async def test_a_socket_that_is_closed_with_packets_unread(stack: Stack) -> None
     assert error.errno == errno.ECONNRESET
 
 
+async def test_an_alert_that_is_followed_by_a_reset(stack: Stack) -> None:
+    await stack.endpoint.apply(SendMessage(Level.INITIAL, b"which the stack never reads"))
+    stack.send(MessageType.ALERT, argument=AlertDescription.UNKNOWN_CA)
+    stack.sock.close()
+    with pytest.raises(PeerAlertError, match="unknown_ca"):
+        await stack.endpoint.receive()
+
+
 async def test_a_socket_that_was_never_connected() -> None:
     endpoint = UserspaceEndpoint(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK))
     error = await refusal(endpoint.settings)
