@@ -13,10 +13,11 @@ from pathlib import Path
 from quic_tlshd import __version__
 from quic_tlshd import log as logs
 from quic_tlshd.monitor.monitor import Monitor
-from quic_tlshd.monitor.privileges import UserError, protect_memory
+from quic_tlshd.monitor.privileges import UserError
 from quic_tlshd.monitor.workers import StartError
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy.config import Config, ConfigError
+from quic_tlshd.uapi.prctl import protect_memory
 
 log = logging.getLogger("quic_tlshd")
 

@@ -1,7 +1,7 @@
 """What crosses between the monitor and a worker: a short list of typed messages over a SOCK_SEQPACKET socketpair.
 
-    monitor → worker   UseRegistry (+ memfd)   Perform (+ socket)   Cancel   Signature   PskAnswer   Refused
-    worker → monitor   Ready   Sign   FindPsk   Outcome
+    monitor → worker   Ping   UseRegistry (+ memfd)   Perform (+ socket)   Cancel   Signature   PskAnswer
+    worker → monitor   Ready   Pong   Sign   FindPsk   Outcome
 
 One packet is one message in MessagePack; what does not decode to a message of its direction is a ChannelError, and the
 monitor ends a worker that sends one. File descriptors travel from the monitor to the worker only.
@@ -26,6 +26,7 @@ from quic_tlshd.tls.parameters import Psk
 
 _MAX_PACKET = 256 * 1024
 _SEND_BUFFER = 512 * 1024
+_MOST_UNSENT = 4096  # messages that the other side may be behind
 
 
 class ChannelError(Exception):
@@ -61,15 +62,18 @@ class PskAnswer(msgspec.Struct, frozen=True, tag="psk_answer"):
     psk: Psk | None = None
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """What the worker asked for, it can't have."""
-
-    id: int
-    reason: str
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Still there?"""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The worker is up and has given away its privileges."""
+    """The worker is up, and of that version of quic-tlshd: an upgrade may have come between the two."""
+
+    version: str
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    """The answer to Ping."""
 
 
 class Sign(msgspec.Struct, frozen=True, tag="sign"):
@@ -94,8 +98,8 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     outcome: HandshakeOutcome
 
 
-ToWorker = UseRegistry | Perform | Cancel | Signature | PskAnswer | Refused
-ToMonitor = Ready | Sign | FindPsk | Outcome
+ToWorker = Ping | UseRegistry | Perform | Cancel | Signature | PskAnswer
+ToMonitor = Ready | Pong | Sign | FindPsk | Outcome
 
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
@@ -128,10 +132,13 @@ class Channel(Generic[T]):
         self._loop.add_reader(sock, self._readable)
 
     def send(self, message: ToWorker | ToMonitor, fd: int = -1) -> None:
-        """Send, or queue while the other side is slow. `fd` stays the caller's."""
+        """Send, or queue while the other side is slow; OSError if `fd`, which stays the caller's, can't be queued."""
         if not self._open:
             return
         packet = _encode(message)
+        if len(self._unsent) >= _MOST_UNSENT:
+            self._end(ChannelError(f"it does not read: {_MOST_UNSENT} messages wait for it"))
+            return
         if self._unsent:
             self._unsent.append((packet, os.dup(fd) if fd >= 0 else -1))
             return

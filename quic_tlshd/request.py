@@ -26,6 +26,10 @@ class AuthMode(IntEnum):
     X509 = 3
 
 
+PSK = "psk"
+"""What stands for a registry entry where a pre-shared key decides."""
+
+
 class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted upcall, as the monitor hands it to a worker together with the socket."""
 

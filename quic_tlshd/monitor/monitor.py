@@ -18,7 +18,6 @@ import logging
 import os
 import signal
 import socket
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -96,10 +95,12 @@ class Monitor:
         notify_reloading()
         try:
             config = configuration.load(self._path)
-            loaded = entries.load(config, self._loaded.registry.generation + 1)
+            loaded = entries.load(config)
         except ConfigError as error:
             for line in (error, *error.others):
                 log.error("reload refused, nothing changed: %s", line)
+        except OSError as error:
+            log.error("reload refused, nothing changed: %s", error)
         else:
             _warn(config, loaded)
             if _fixed(config) != _fixed(self._started):
@@ -209,12 +210,19 @@ def _done(accept: Accept, admission: Admission, outcome: HandshakeOutcome) -> Do
 
 def _peer_of(fd: int, caller: str) -> str:
     """Whom the log names: the address that the socket is connected to, never its reverse DNS, or else who asks."""
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+    # Neither fstat nor dup and close: on a file they could wait for whoever serves its file system.
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
         return caller
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+    try:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             address = sock.getpeername()
             return f"{address[0]} port {address[1]}"
+    except OSError:
+        pass  # not connected
+    finally:
+        sock.detach()
     return caller
 
 

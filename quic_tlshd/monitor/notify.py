@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
+
+log = logging.getLogger(__name__)
 
 
 def notify(state: str) -> None:
@@ -14,8 +17,11 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):  # abstract
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), address)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), address)
+    except OSError as error:
+        log.warning("systemd can't be told %s: %s", state.splitlines()[0], error.strerror)
 
 
 def notify_reloading() -> None:

@@ -1,25 +1,13 @@
-"""Who may look at the monitor's memory, and what a worker is started without."""
+"""What a worker is started without."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
-import resource
-
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 class UserError(Exception):
     """The workers' user can't be used."""
-
-
-def protect_memory() -> None:
-    """Leave no core dump, and let no process of the same user attach to this one or read its memory: keys are in it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 def unprivileged(command: list[str], user: str | None) -> list[str]:

@@ -25,8 +25,8 @@ class RefusedError(Exception):
 
 
 class Grant:
-    """The credentials that one request may use, by CertificateChain.id, and where to find PSKs; good for one signature
-    or one PSK."""
+    """The credentials that one request may use, by CertificateChain.id, and where to find PSKs; good for one use:
+    a signature or the search for a PSK."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Grant:
         """The first of the identities that there is a key for. RefusedError unless the request is one for PSKs."""
         if self._find is None or self._used:
             raise RefusedError("the request may not have a PSK")
+        self._used = True
         for index, identity in enumerate(identities[:_MOST_IDENTITIES]):
             psk = self._find(identity)
             if psk is not None:
-                self._used = True
                 return FoundPsk(index, psk)
         return None
 

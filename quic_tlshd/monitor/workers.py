@@ -14,18 +14,23 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EIO
+from pathlib import Path
 
-from quic_tlshd import channel
+import quic_tlshd
+from quic_tlshd import __version__, channel
 from quic_tlshd.channel import Channel, ChannelError, ToMonitor
 from quic_tlshd.monitor.privileges import unprivileged
 from quic_tlshd.monitor.signer import Grant, RefusedError
 from quic_tlshd.policy.registry import Registry
-from quic_tlshd.request import HandshakeOutcome, HandshakeRequest
+from quic_tlshd.request import PSK, AuthMode, HandshakeOutcome, HandshakeRequest
 
 log = logging.getLogger(__name__)
 
+PING_INTERVAL = 2.0  # seconds; a worker that has not answered the last ping by the next is silent
+_MAX_ERRNO = 4095
 START_TIMEOUT = 20.0  # seconds until a new worker must be ready
 GRACE = 2.0  # seconds over its time that a request may take before its worker counts as silent
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "JOURNAL_STREAM", "PYTHONPYCACHEPREFIX")  # what a worker needs of ours
 _FIRST_DELAY, _LAST_DELAY = 0.1, 5.0  # seconds before a worker that died is replaced
 
 
@@ -78,11 +83,14 @@ class WorkerPool:
         self, request: HandshakeRequest, fd: int, grant: Grant, done: Callable[[HandshakeOutcome], None]
     ) -> None:
         """Have the least busy worker do the handshake on `fd`, which stays the caller's."""
-        worker = min(self._workers, key=lambda candidate: (not candidate.alive, len(candidate.jobs)))
-        if worker.alive:
-            worker.perform(request, fd, grant, done)
-        else:
+        worker = min(self._workers, key=lambda candidate: (not candidate.is_ready, len(candidate.jobs)))
+        if not worker.is_ready:
             done(HandshakeOutcome(status=EIO, reason="no worker is running"))
+            return
+        try:
+            worker.perform(request, fd, grant, done)
+        except OSError as error:
+            done(HandshakeOutcome(status=EIO, reason=f"the socket can't be passed on: {error.strerror}"))
 
     def cancel(self, id: int) -> None:  # noqa: A002 - the request's field
         """Nobody waits for that request's outcome any more; it is given all the same."""
@@ -123,11 +131,13 @@ class _Worker:
         self.jobs: dict[int, _Job] = {}
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._process: Process | None = None
+        self._answered = True  # the last ping
+        self._ping: asyncio.TimerHandle | None = None
         self._channel: Channel[ToMonitor] | None = None
 
     @property
-    def alive(self) -> bool:
-        return self._channel is not None
+    def is_ready(self) -> bool:
+        return self._channel is not None and self.ready.done() and self.ready.exception() is None
 
     @property
     def pid(self) -> int:
@@ -138,9 +148,16 @@ class _Worker:
         self.ready = asyncio.get_running_loop().create_future()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *command, str(theirs.fileno()), str(level), pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL
+                *command,
+                str(theirs.fileno()),
+                str(level),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                env=_environment(),
             )
         self._channel = Channel(ours, ToMonitor, self._on_message, self._on_end, fds=False)
+        self._answered = True
+        self._ping = asyncio.get_running_loop().call_later(START_TIMEOUT, self._ping_or_end)
 
     def use(self, registry: Registry) -> None:
         if self._channel is not None:
@@ -151,10 +168,11 @@ class _Worker:
     def perform(
         self, request: HandshakeRequest, fd: int, grant: Grant, done: Callable[[HandshakeOutcome], None]
     ) -> None:
+        """OSError if the fd can't be passed on; `done` is not called then."""
         assert self._channel is not None
+        self._channel.send(channel.Perform(request), fd)
         deadline = asyncio.get_running_loop().call_later(request.timeout + GRACE, self._end, "it went silent")
         self.jobs[request.id] = _Job(request, grant, done, deadline)
-        self._channel.send(channel.Perform(request), fd)
 
     def cancel(self, id: int) -> None:  # noqa: A002
         if self._channel is not None:
@@ -183,13 +201,35 @@ class _Worker:
             case channel.Sign() | channel.FindPsk():
                 self._grant(message)
             case channel.Outcome(id, outcome):
-                # A job that is gone was answered by its deadline.
-                if (job := self.jobs.pop(id, None)) is not None:
-                    job.deadline.cancel()
-                    job.done(outcome)
-            case channel.Ready():
-                if not self.ready.done():
+                self._finish(id, outcome)
+            case channel.Pong():
+                self._answered = True
+            case channel.Ready(version):
+                if version != __version__:
+                    self._end(f"it is of version {version}, the monitor of {__version__}: restart the service")
+                elif not self.ready.done():
                     self.ready.set_result(None)
+                    self._ping_or_end()
+
+    def _finish(self, id: int, outcome: HandshakeOutcome) -> None:  # noqa: A002
+        job = self.jobs.get(id)
+        if job is None or not _is_possible(outcome, job.request):
+            self._end("it reports an outcome that can't be")
+            return
+        del self.jobs[id]
+        job.deadline.cancel()
+        job.done(outcome)
+
+    def _ping_or_end(self) -> None:
+        """Every PING_INTERVAL: a worker that hangs must not cost its handshakes all of their time."""
+        if self._channel is None:
+            return
+        if not self._answered:
+            self._end("it went silent")
+            return
+        self._answered = False
+        self._channel.send(channel.Ping())
+        self._ping = asyncio.get_running_loop().call_later(PING_INTERVAL, self._ping_or_end)
 
     def _grant(self, message: channel.Sign | channel.FindPsk) -> None:
         """Answer what a worker asks for, as its request's grant allows."""
@@ -200,8 +240,7 @@ class _Worker:
                 raise RefusedError("there is no such request")
             self._channel.send(_answer(job.grant, message))
         except RefusedError as error:
-            log.error("worker %d was refused the use of a key: %s", self.pid, error)
-            self._channel.send(channel.Refused(message.id, str(error)))
+            self._end(f"it asked for the use of a key that it may not have: {error}")
 
     def _on_end(self, error: ChannelError | None) -> None:
         self._end("its channel closed" if error is None else str(error))
@@ -210,22 +249,39 @@ class _Worker:
         """The process is of no more use: kill it, and answer for its jobs. `wait` goes on from there."""
         if self._channel is None:
             return
-        log.error("worker %d is given up with %d handshakes: %s", self.pid, len(self.jobs), why)
-        self._drop()
+        log.error("worker %d is given up with %d running: %s", self.pid, len(self.jobs), why)
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
+        self._drop()
 
     def _drop(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        if self._ping is not None:
+            self._ping.cancel()
         if not self.ready.done():
             self.ready.set_exception(StartError("it ended at once"))
             self.ready.exception()  # seen: nobody may be waiting any more
         jobs, self.jobs = self.jobs, {}
         for job in jobs.values():
             job.deadline.cancel()
-            job.done(HandshakeOutcome(status=EIO, reason="the worker ended"))
+            try:
+                job.done(HandshakeOutcome(status=EIO, reason="the worker ended"))
+            except Exception:
+                log.exception("request %d was not answered well", job.request.id)  # and the others must be
+
+
+def _environment() -> dict[str, str]:
+    """What a worker starts with: little of ours, and the same code as we run, wherever that was loaded from."""
+    ours = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return {**ours, "PYTHONPATH": str(Path(quic_tlshd.__file__).parents[1])}
+
+
+def _is_possible(outcome: HandshakeOutcome, request: HandshakeRequest) -> bool:
+    """Whether an honest worker could report this. What it says of the peer is believed, for nobody else knows."""
+    known = (*request.entries, PSK) if request.auth_mode is AuthMode.PSK else request.entries
+    return 0 <= outcome.status <= _MAX_ERRNO and (outcome.entry is None or outcome.entry in known) and not outcome.tags
 
 
 def _answer(grant: Grant, message: channel.Sign | channel.FindPsk) -> channel.Signature | channel.PskAnswer:

@@ -12,6 +12,7 @@ from contextlib import suppress
 import keyctl2
 
 from quic_tlshd import log
+from quic_tlshd.uapi.prctl import protect_memory
 from quic_tlshd.worker.worker import Worker
 
 
@@ -25,6 +26,7 @@ async def serve(fd: int) -> None:
 def main() -> None:
     fd, level = sys.argv[1:]
     log.set_up(int(level))
+    protect_memory()
     with suppress(OSError):
         keyctl2.join_session_keyring()  # the monitor's has keyrings with PSKs linked into it, and exec keeps it
     gc.freeze()  # what is loaded now stays: later collections need not look at it

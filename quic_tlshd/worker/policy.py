@@ -13,7 +13,7 @@ from quic_tlshd.endpoint.interface import EndpointError, Settings
 from quic_tlshd.policy.registry import Entry, Registry, alpn_text
 from quic_tlshd.policy.resolve import choose_client, choose_server
 from quic_tlshd.policy.trust import TrustStore
-from quic_tlshd.request import AuthMode, HandshakeRequest
+from quic_tlshd.request import PSK, AuthMode, HandshakeRequest
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup, PskKeyExchangeMode
 from quic_tlshd.tls.parameters import (
@@ -37,9 +37,6 @@ class Seen:
     alpn: bytes | None = None
     entry: str | None = None
 
-
-PSK = "psk"
-"""What stands for a registry entry where a pre-shared key decides."""
 
 _HYBRIDS = (NamedGroup.X25519MLKEM768, NamedGroup.SECP256R1MLKEM768, NamedGroup.SECP384R1MLKEM1024)
 

@@ -23,7 +23,7 @@ from errno import EBADF, EPROTONOSUPPORT
 
 import msgspec
 
-from quic_tlshd import channel
+from quic_tlshd import __version__, channel
 from quic_tlshd.channel import Channel, ChannelError, ToWorker
 from quic_tlshd.endpoint.interface import Endpoint, EndpointError
 from quic_tlshd.endpoint.quic_kernel import QuicKernelEndpoint
@@ -32,6 +32,7 @@ from quic_tlshd.endpoint.userspace import UserspaceEndpoint
 from quic_tlshd.policy.registry import Registry
 from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.status import alert_of, outcome_of
+from quic_tlshd.tls.alert import PeerAlertError
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
 from quic_tlshd.tls.events import Complete, FindPsk, FoundPsk, Selected, Sign
@@ -44,10 +45,6 @@ log = logging.getLogger(__name__)
 _FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
 
 
-class RefusedError(Exception):
-    """The monitor did not give what was asked for: its reason is the text."""
-
-
 class Worker:
     """The worker process's state: the policy of now, and by request id what runs and which answers are awaited."""
 
@@ -57,31 +54,37 @@ class Worker:
         self._answers: dict[int, asyncio.Future[bytes | FoundPsk | None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._on_message, self._on_end, fds=True)
-        self._channel.send(channel.Ready())
+        self._channel.send(channel.Ready(__version__))
 
     def _on_message(self, message: ToWorker, fd: int) -> None:
         match message:
+            case channel.Ping():
+                self._channel.send(channel.Pong())
             case channel.Perform(request):
-                self._tasks[request.id] = asyncio.create_task(self.perform(request, fd))
+                # The policy of now: a reload while it runs changes nothing for it.
+                task = asyncio.create_task(self.perform(request, fd, self._policy))
+                task.add_done_callback(_log_fault)
+                self._tasks[request.id] = task
             case channel.Cancel(id):
-                if (task := self._tasks.get(id)) is not None:
-                    task.cancel()
+                if id in self._tasks:
+                    self._tasks[id].cancel()
             case channel.Signature(id, signature):
                 self._answer(id, signature)
             case channel.PskAnswer(id, index, psk):
                 self._answer(id, None if psk is None else FoundPsk(index, psk))
-            case channel.Refused(id, reason):
-                self._answer(id, RefusedError(reason))
             case channel.UseRegistry():
-                self._policy = Policy(channel.unpack_registry(fd), self._policy)
+                self._use(fd)
 
-    def _answer(self, id: int, answer: bytes | FoundPsk | RefusedError | None) -> None:  # noqa: A002
+    def _use(self, fd: int) -> None:
+        try:
+            self._policy = Policy(channel.unpack_registry(fd), self._policy)
+        except Exception as error:  # better none than one with the wrong policy
+            log.exception("the registry can't be used")
+            self._on_end(ChannelError(repr(error)))
+
+    def _answer(self, id: int, answer: bytes | FoundPsk | None) -> None:  # noqa: A002
         future = self._answers.pop(id, None)
-        if future is None or future.done():
-            return
-        if isinstance(answer, RefusedError):
-            future.set_exception(answer)
-        else:
+        if future is not None and not future.done():
             future.set_result(answer)
 
     def _on_end(self, error: ChannelError | None) -> None:
@@ -91,7 +94,7 @@ class Worker:
         if not self.ended.done():
             self.ended.set_result(None)
 
-    async def perform(self, request: HandshakeRequest, fd: int) -> None:
+    async def perform(self, request: HandshakeRequest, fd: int, policy: Policy) -> None:
         """Do one handshake on the socket `fd` and report its outcome."""
         began = time.monotonic()
         outcome = HandshakeOutcome(reason="the request was cancelled")
@@ -103,16 +106,16 @@ class Worker:
                 settings = await endpoint.settings()
                 seen.peer = settings.peer_address
                 if request.role is Role.SERVER:
-                    engine = Engine(server_handshake(self._policy.server_parameters(request, settings, seen)))
+                    engine = Engine(server_handshake(policy.server_parameters(request, settings, seen)))
                 else:
-                    engine = Engine(client_handshake(self._policy.client_parameters(request, settings, seen)))
+                    engine = Engine(client_handshake(policy.client_parameters(request, settings, seen)))
                 complete = await self._drive(request, engine, endpoint, seen)
             outcome = success(complete)
         except Exception as error:
             outcome = outcome_of(error)
             log.debug("handshake %d failed", request.id, exc_info=error)
             if endpoint is not None and (alert := alert_of(error)) is not None:
-                with suppress(EndpointError, TimeoutError):
+                with suppress(EndpointError, PeerAlertError, TimeoutError):
                     await asyncio.wait_for(endpoint.fail(alert, alert.label), _FAIL_TIMEOUT)
         finally:
             self._answers.pop(request.id, None)
@@ -149,6 +152,11 @@ class Worker:
         else:
             self._channel.send(channel.FindPsk(request.id, event.identities))
         return await future
+
+
+def _log_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a handshake ended with %r", error)
 
 
 def open_endpoint(fd: int) -> Endpoint:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,9 +70,13 @@ class Daemon:
     def kill(self) -> None:
         """SIGKILL, also when it is suspended."""
         assert self._process is not None
+        workers = self.children
         self._process.kill()
         self._process.wait()
         self._process = None
+        for pid in workers:  # which end by themselves, unless they are suspended too
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     @contextmanager
     def suspended(self) -> Iterator[None]:

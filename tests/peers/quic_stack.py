@@ -12,6 +12,7 @@ from quic_tlshd.endpoint import userspace
 from quic_tlshd.endpoint.userspace import Message, encode_settings
 from quic_tlshd.tls.parameters import Level
 
+PEER = "192.0.2.1 port 4711"  # whom the log shall name
 TIMEOUT = 20.0  # seconds, for whatever one waits for
 
 
@@ -30,7 +31,7 @@ class Stack:
     def __post_init__(self) -> None:
         self.sock, self.daemons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.setblocking(False)
-        settings = encode_settings(self.transport_parameters, self.certificate_request, peer_address="a test")
+        settings = encode_settings(self.transport_parameters, self.certificate_request, peer_address=PEER)
         self.sock.send(Message(userspace.MessageType.SETTINGS, body=settings).encode())
 
     async def pump(self) -> None:

@@ -1,0 +1,45 @@
+"""What a worker is started without: the command itself, run by the system's setpriv."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+
+import pytest
+
+from quic_tlshd.monitor.privileges import UserError, unprivileged
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def status(command: list[str]) -> dict[str, str]:
+    """/proc/self/status of what the command starts."""
+    done = subprocess.run([*command, "/proc/self/status"], capture_output=True, text=True, check=True, timeout=20)
+    return dict(line.split(":\t", 1) for line in done.stdout.splitlines())
+
+
+def test_no_capability_and_no_way_to_one() -> None:
+    found = status(unprivileged(["/bin/cat"], pwd.getpwuid(os.geteuid()).pw_name))
+    assert found["NoNewPrivs"] == "1"
+    assert {int(found[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+
+
+@as_root
+def test_root_becomes_the_user_that_is_named() -> None:
+    nobody = pwd.getpwnam("nobody")
+    found = status(unprivileged(["/bin/cat"], "nobody"))
+    assert found["Uid"].split() == [str(nobody.pw_uid)] * 4
+    assert found["Gid"].split() == [str(nobody.pw_gid)] * 4
+    assert found["Groups"].split() == []
+    assert int(found["CapBnd"], 16) == 0
+
+
+@as_root
+def test_root_never_stays_root_by_default() -> None:
+    assert status(unprivileged(["/bin/cat"], None))["Uid"].split()[0] != "0"
+
+
+def test_a_user_that_is_not_there() -> None:
+    with pytest.raises(UserError):
+        unprivileged(["/bin/cat"], "no-such-user-anywhere")
