@@ -68,7 +68,8 @@ class Endpoint(Protocol):
         ...
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:
-        """End the connection with a TLS alert; `reason` is a short phrase that the peer may see."""
+        """End the connection with a TLS alert; `reason` is a short phrase that the peer may see. EndpointError is all
+        that it raises: what the peer said no longer matters."""
         ...
 
     def close(self) -> None:

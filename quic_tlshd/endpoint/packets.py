@@ -1,7 +1,7 @@
 """Reading packets from a socket that stays registered with the event loop for as long as a handshake lasts.
 
 Adding and removing a reader costs more than the read itself, so packets are read when they come and wait here for who
-asks. What waits is bounded: a full queue stops the reading until it is empty again.
+asks. What waits is bounded, for those who ask may never do: a full queue stops the reading until it is empty again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from quic_tlshd.endpoint.interface import EndpointError
 
 _MOST = 64  # packets that wait
+_MOST_BYTES = 64 * 1024  # reading stops when so many wait; with the packet before that, never more than twice as many
 
 T = TypeVar("T")
 
@@ -23,14 +24,16 @@ class _HasFileno(Protocol):
 
 
 class PacketReader(Generic[T]):
-    """`read` takes one packet off the non-blocking socket: it gives the packet, or raises BlockingIOError when there is
-    none, or EndpointError when there will be no more."""
+    """`read` takes one packet off the socket without waiting: it gives the packet, or raises BlockingIOError when there
+    is none, or EndpointError when there will be no more. `size` is how many bytes a packet has."""
 
-    def __init__(self, sock: _HasFileno, read: Callable[[], T]) -> None:
+    def __init__(self, sock: _HasFileno, read: Callable[[], T], size: Callable[[T], int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._fd = sock.fileno()
         self._read = read
+        self._size = size
         self._packets: deque[T] = deque()
+        self._bytes = 0  # in them
         self._error: EndpointError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._reading = False
@@ -44,7 +47,9 @@ class PacketReader(Generic[T]):
             self._resume()
             self._waiter = self._loop.create_future()
             await self._waiter
-        return self._packets.popleft()
+        packet = self._packets.popleft()
+        self._bytes -= self._size(packet)
+        return packet
 
     def close(self) -> None:
         """To be called before the socket is closed."""
@@ -59,12 +64,14 @@ class PacketReader(Generic[T]):
 
     def _readable(self) -> None:
         try:
-            self._packets.append(self._read())
+            packet = self._read()
+            self._packets.append(packet)
+            self._bytes += self._size(packet)
         except BlockingIOError:
             return
         except EndpointError as error:
             self._error = error
-        if self._error is not None or len(self._packets) >= _MOST:
+        if self._error is not None or len(self._packets) >= _MOST or self._bytes >= _MOST_BYTES:
             self.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -22,7 +22,6 @@ not on the list is refused here too (EACCES). Which frame the ALPN came in need 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 from collections.abc import Iterable
@@ -31,6 +30,7 @@ from typing import Any, Protocol
 
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.endpoint.packets import PacketReader
+from quic_tlshd.endpoint.readiness import writable
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
@@ -73,7 +73,7 @@ class QuicKernelEndpoint:
 
     def __init__(self, sock: QuicSocket) -> None:
         self._sock = sock
-        self._packets = PacketReader(sock, self._read)
+        self._packets = PacketReader(sock, self._read, lambda packet: len(packet[1]))
         self._alpn: tuple[bytes, ...] = ()  # the socket's list
         self._held: SendMessage | None = None  # what goes out together with the message after it
 
@@ -126,7 +126,10 @@ class QuicKernelEndpoint:
         """The socket's owner closes it. The kernel keeps the phrase for that, but as yet replaces an establishing
         socket's error code by APPLICATION_ERROR."""
         close = ConnectionClose(TRANSPORT_ERROR_CRYPTO + alert, reason.encode())
-        self._set(SocketOption.CONNECTION_CLOSE, close.encode())
+        try:
+            self._set(SocketOption.CONNECTION_CLOSE, close.encode())
+        except PeerAlertError as error:  # the peer was first
+            raise EndpointError(errno.ECONNRESET, str(error)) from None
 
     def close(self) -> None:
         self._packets.close()
@@ -161,7 +164,7 @@ class QuicKernelEndpoint:
             try:
                 rest = rest[self._sock.sendmsg([chunk], control, flags | socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                await _writable(self._sock.fileno())
+                await writable(self._sock.fileno())
             except OSError as error:
                 raise self._failure("sending", error.errno, error.strerror) from None
 
@@ -225,19 +228,3 @@ def _level(control: ControlMessages) -> Level:
         if level == SOL_QUIC and kind == ControlMessage.HANDSHAKE_INFO and len(value) == 1 and value[0] in _LEVELS:
             return Level(value[0])
     raise EndpointError(errno.EPROTO, "data came without an encryption level")
-
-
-async def _writable(fd: int) -> None:
-    """Wait until a send may do something."""
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    loop.add_writer(fd, wake)
-    try:
-        await waiter
-    finally:
-        loop.remove_writer(fd)

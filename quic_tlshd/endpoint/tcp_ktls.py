@@ -18,12 +18,13 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Protocol
 
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
+from quic_tlshd.endpoint.readiness import readable, writable
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, SendMessage
 from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
@@ -214,8 +215,7 @@ class TcpEndpoint:
             try:
                 del self._out[: self._sock.send(self._out, socket.MSG_DONTWAIT)]
             except BlockingIOError:
-                loop = asyncio.get_running_loop()
-                await _until_called(self._sock.fileno(), loop.add_writer, loop.remove_writer)
+                await writable(self._sock.fileno())
             except OSError as error:
                 raise _failure("sending", error) from None
 
@@ -226,8 +226,7 @@ class TcpEndpoint:
             try:
                 part = self._sock.recv(size - len(data), socket.MSG_DONTWAIT)
             except BlockingIOError:
-                loop = asyncio.get_running_loop()
-                await _until_called(self._sock.fileno(), loop.add_reader, loop.remove_reader)
+                await readable(self._sock.fileno())
                 continue
             except OSError as error:
                 raise _failure("receiving", error) from None
@@ -242,23 +241,6 @@ class TcpEndpoint:
             with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, self._nodelay)
             self._nodelay = None
-
-
-async def _until_called(
-    fd: int, add: Callable[[int, Callable[[], None]], None], remove: Callable[[int], object]
-) -> None:
-    """Wait for a callback. Not registered for longer: what stays unread in the socket would call it all the time."""
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    add(fd, wake)
-    try:
-        await waiter
-    finally:
-        remove(fd)
 
 
 def _failure(what: str, error: OSError) -> EndpointError:

@@ -19,12 +19,15 @@ ALERT                     both    0         TLS alert          from the daemon: 
 Levels are the kernel's: APP 0, INITIAL 1, HANDSHAKE 2, EARLY 3. The settings are netlink attributes (``Setting``).
 The connection is established when both APP secrets have come. The stack ends a handshake by closing the socket, and
 the daemon closes its end when it has reported DONE.
+
+Who sends the upcall keeps the socket, so its flags stay as they are: MSG_DONTWAIT, see `endpoint.readiness`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
+import ipaddress
+import re
 import socket
 import struct
 from contextlib import suppress
@@ -34,12 +37,17 @@ from enum import IntEnum
 from netlink.handshake import MalformedMessage, decode_attributes, encode_attributes
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.endpoint.packets import PacketReader
+from quic_tlshd.endpoint.readiness import writable
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
 
 MAX_PACKET = 64 * 1024  # longer packets are refused; a flight is cut into CRYPTO messages of at most CRYPTO_CHUNK
 CRYPTO_CHUNK = 16 * 1024
+MAX_TRANSPORT_PARAMETERS = 16 * 1024  # leaves room for the other extensions, which share a length of 16 bits
+MAX_CIPHER_SUITES = 64
+_DRAIN = 1024  # packets of a stack's that are thrown away at the end
+_PEER_ADDRESS = re.compile(r"([\w.:%-]{1,48}) port ([0-9]{1,5})", re.ASCII)
 _HEADER = struct.Struct("!BBH")
 _LEVELS = frozenset(Level)
 
@@ -60,12 +68,15 @@ class MessageType(IntEnum):
 class Setting(IntEnum):
     """Attributes of SETTINGS; the integers in them are u32 in host byte order, as netlink has them."""
 
-    TRANSPORT_PARAMETERS = 1  # binary, required: the body of our quic_transport_parameters extension
+    TRANSPORT_PARAMETERS = 1  # binary, required: the body of our quic_transport_parameters extension, at most 16 KiB
     CERTIFICATE_REQUEST = (
         2  # u32, as struct quic_config has it: server 0 none, 1 request, 2 require; client 3 show none
     )
-    CIPHER_SUITE = 3  # u32, repeats: IANA numbers of the suites that the stack has; absent for all
-    PEER_ADDRESS = 4  # text: whom the log shall name, e.g. "192.0.2.1 port 4711"
+    CIPHER_SUITE = 3  # u32, repeats up to 64 times: IANA numbers of the suites that the stack has; absent for all
+    PEER_ADDRESS = 4  # text: whom the log shall name, e.g. "192.0.2.1 port 4711"; anything else is ignored
+
+
+_SETTINGS = frozenset(Setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +93,14 @@ class Message:
 
     @classmethod
     def decode(cls, packet: bytes) -> Message:
-        """ValueError if the packet is shorter than the header or the level is none."""
+        """ValueError if the packet is shorter than the header, the level is none or the alert is none."""
         if len(packet) < _HEADER.size:
             raise ValueError(f"a packet of {len(packet)} bytes has no header")
         kind, level, argument = _HEADER.unpack_from(packet)
         if level not in _LEVELS:
             raise ValueError(f"there is no encryption level {level}")
+        if kind == MessageType.ALERT and argument > 0xFF:
+            raise ValueError(f"there is no alert {argument}")
         return cls(kind, Level(level), argument, packet[_HEADER.size :])
 
 
@@ -109,30 +122,43 @@ def encode_settings(
 
 
 def decode_settings(body: bytes) -> Settings:
-    """ValueError (MalformedMessage is one) if the body is none or has no transport parameters."""
-    transport_parameters: bytes | None = None
-    certificate_request = 0
+    """ValueError (MalformedMessage is one) if the body is none, lacks transport parameters, or has too much."""
+    single: dict[int, bytes] = {}
     cipher_suites: list[int] = []
-    peer_address = ""
     for kind, value in decode_attributes(body):
-        if kind == Setting.TRANSPORT_PARAMETERS:
-            transport_parameters = bytes(value)
-        elif kind == Setting.CERTIFICATE_REQUEST:
-            certificate_request = _u32(value)
-        elif kind == Setting.CIPHER_SUITE:
+        if kind == Setting.CIPHER_SUITE:
             cipher_suites.append(_u32(value))
-        elif kind == Setting.PEER_ADDRESS:
-            peer_address = value.decode(errors="replace")
+        elif kind in single and kind in _SETTINGS:
+            raise ValueError(f"{Setting(kind).name} came twice")
+        else:
+            single[kind] = value
+    if len(cipher_suites) > MAX_CIPHER_SUITES:
+        raise ValueError(f"{len(cipher_suites)} cipher suites")
+    transport_parameters = single.get(Setting.TRANSPORT_PARAMETERS)
     if transport_parameters is None:
         raise ValueError("the settings have no transport parameters")
+    if len(transport_parameters) > MAX_TRANSPORT_PARAMETERS:
+        raise ValueError(f"{len(transport_parameters)} bytes of transport parameters")
+    certificate_request = _u32(single.get(Setting.CERTIFICATE_REQUEST, bytes(4)))
     wishes = {1: ClientCertificate.REQUEST, 2: ClientCertificate.REQUIRE}
     return Settings(
         transport_parameters=transport_parameters,
         client_certificate=wishes.get(certificate_request),
         present_certificate=certificate_request != 3,
         cipher_suites=tuple(cipher_suites),
-        peer_address=peer_address,
+        peer_address=_peer_address(single.get(Setting.PEER_ADDRESS, b"")),
     )
+
+
+def _peer_address(value: bytes) -> str:
+    """As the log writes it; empty if it is none, for what a local user made up has no place in the log."""
+    match = _PEER_ADDRESS.fullmatch(value.decode("ascii", errors="replace"))
+    if match is None or int(match[2]) > 0xFFFF:
+        return ""
+    try:
+        return f"{ipaddress.ip_address(match[1])} port {int(match[2])}"
+    except ValueError:
+        return ""
 
 
 def _u32(value: bytes) -> int:
@@ -145,9 +171,8 @@ class UserspaceEndpoint:
     """The daemon's side; owns `sock`. See `endpoint.interface.Endpoint` for the methods."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         self._sock = sock
-        self._packets = PacketReader(sock, self._read)
+        self._packets = PacketReader(sock, self._read, lambda message: len(message.body))
 
     async def settings(self) -> Settings:
         message = await self._packets.get()
@@ -183,24 +208,28 @@ class UserspaceEndpoint:
         """Nothing to do: with both APP secrets the connection is established."""
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:
-        await self._send(Message(MessageType.ALERT, argument=alert, body=reason.encode()))
+        try:
+            await self._write(Message(MessageType.ALERT, argument=alert, body=reason.encode()))
+        except OSError as error:
+            raise _gone(error) from None
 
     def close(self) -> None:
         self._packets.close()
         # A close with packets unread is a reset, which the stack would see before what we sent last.
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
-            while self._sock.recv(1):
-                pass
+            for _ in range(_DRAIN):
+                if not self._sock.recv(1, socket.MSG_DONTWAIT):
+                    break
         self._sock.close()
 
     def _read(self) -> Message:
         """One packet; EndpointError also when the stack has closed its end."""
         try:
             try:
-                packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
+                packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET, 0, socket.MSG_DONTWAIT)
             except ConnectionResetError:  # told once, and ahead of what was sent before the close
-                packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET)
+                packet, _, flags, _ = self._sock.recvmsg(MAX_PACKET, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             raise
         except OSError:  # a socket that was never connected
@@ -216,9 +245,28 @@ class UserspaceEndpoint:
 
     async def _send(self, message: Message) -> None:
         try:
-            await asyncio.get_running_loop().sock_sendall(self._sock, message.encode())
-        except OSError as error:
+            await self._write(message)
+        except (BrokenPipeError, ConnectionResetError) as error:
             with suppress(EndpointError):
                 while True:  # what it said before it closed may be the peer's alert
                     await self.receive()
-            raise EndpointError(error.errno or errno.EPIPE, "the QUIC stack closed the handshake") from None
+            raise _gone(error) from None
+        except OSError as error:
+            raise _gone(error) from None
+
+    async def _write(self, message: Message) -> None:
+        """Send one packet, when there is room for it; OSError if there will be none."""
+        packet = message.encode()
+        while True:
+            try:
+                self._sock.send(packet, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                await writable(self._sock.fileno())
+            else:
+                return
+
+
+def _gone(error: OSError) -> EndpointError:
+    if isinstance(error, BrokenPipeError | ConnectionResetError):
+        return EndpointError(error.errno or errno.EPIPE, "the QUIC stack closed the handshake")
+    return EndpointError(error.errno or errno.EIO, f"sending: {error.strerror or error}")

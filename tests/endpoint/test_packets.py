@@ -14,6 +14,7 @@ from quic_tlshd.endpoint.interface import EndpointError
 from quic_tlshd.endpoint.packets import PacketReader
 
 BOUND = 64
+BYTES = 128 * 1024
 
 
 class Source:
@@ -22,11 +23,11 @@ class Source:
     def __init__(self) -> None:
         self.far, self.near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         self.reads = 0
-        self.reader = PacketReader(self.near, self.read)
+        self.reader = PacketReader(self.near, self.read, len)
 
     def read(self) -> bytes:
         self.reads += 1
-        packet = self.near.recv(16)
+        packet = self.near.recv(1 << 16)
         if not packet:
             raise EndpointError(errno.ECONNRESET, "the end")
         if packet == b"skip":
@@ -66,6 +67,22 @@ async def test_what_waits_is_bounded(source: Source) -> None:
     await source.reader.get()
     await asyncio.sleep(0.01)
     assert source.reads == 2 * BOUND
+
+
+async def test_what_waits_is_bounded_in_bytes(source: Source) -> None:
+    source.far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    for size in (1, BYTES // 2 - 2, BYTES // 2 - 1, BYTES // 4):
+        source.far.send(bytes(size))
+    await asyncio.sleep(0.01)
+    assert source.reads == 3, "no more than fits"
+    for _ in range(3):
+        await source.reader.get()
+    await asyncio.sleep(0.01)
+    assert source.reads == 3, "nobody has asked for more"
+    assert len(await source.reader.get()) == BYTES // 4
+    source.far.send(b"packet")
+    await asyncio.sleep(0.01)
+    assert source.reads == 5, "what was taken waits no longer"
 
 
 async def test_a_packet_that_is_none(source: Source) -> None:

@@ -215,6 +215,17 @@ async def test_fail_leaves_alert_and_phrase(pair: Pair) -> None:
     assert pair.server.connection_close == (0x100 + 48, b"x" * 63)
 
 
+async def test_a_failure_that_crosses_the_peers_alert(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    pair.client.close_by_peer(0x100 + AlertDescription.UNKNOWN_CA)
+    monkeypatch.setattr(pair.client, "setsockopt", refuses)
+    with pytest.raises(EndpointError, match="unknown_ca") as closed:
+        await QuicKernelEndpoint(pair.client).fail(AlertDescription.INTERNAL_ERROR, "internal_error")
+    assert closed.value.errno == errno.ECONNRESET
+
+
 async def test_what_was_kept_is_not_sent_after_a_failure(pair: Pair) -> None:
     endpoint = QuicKernelEndpoint(pair.server)
     await endpoint.apply(SendMessage(Level.INITIAL, b"ServerHello"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import signal
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 import pytest_asyncio
@@ -15,7 +18,9 @@ from netlink.handshake import encode_attributes
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.endpoint.userspace import (
     CRYPTO_CHUNK,
+    MAX_CIPHER_SUITES,
     MAX_PACKET,
+    MAX_TRANSPORT_PARAMETERS,
     Message,
     MessageType,
     Setting,
@@ -109,6 +114,12 @@ def test_only_the_transport_parameters_are_required() -> None:
         encode_attributes([(int(Setting.CERTIFICATE_REQUEST), struct.pack("=I", 1))]),
         SETTINGS + encode_attributes([(int(Setting.CERTIFICATE_REQUEST), b"\1")]),
         SETTINGS + encode_attributes([(int(Setting.CIPHER_SUITE), b"\x13\x01")]),
+        SETTINGS + encode_attributes([(int(Setting.TRANSPORT_PARAMETERS), b"parameters")]),
+        SETTINGS + encode_attributes([(int(Setting.CERTIFICATE_REQUEST), bytes(4))]),
+        encode_settings(b"", peer_address="192.0.2.1 port 1")
+        + encode_attributes([(int(Setting.PEER_ADDRESS), b"192.0.2.2 port 1")]),
+        encode_settings(bytes(MAX_TRANSPORT_PARAMETERS + 1)),
+        encode_settings(b"", 0, (0x1301,) * (MAX_CIPHER_SUITES + 1)),
         SETTINGS[:-5],
         SETTINGS + b"\xff",
     ],
@@ -118,6 +129,36 @@ async def test_bad_settings(stack: Stack, body: bytes) -> None:
     error = await refusal(stack.endpoint.settings)
     assert error.errno == errno.EINVAL
     assert str(error).startswith("bad settings: ")
+
+
+def test_the_largest_settings() -> None:
+    settings = decode_settings(encode_settings(bytes(MAX_TRANSPORT_PARAMETERS), 0, (0x1301,) * MAX_CIPHER_SUITES))
+    assert settings.transport_parameters == bytes(MAX_TRANSPORT_PARAMETERS)
+    assert len(settings.cipher_suites) == MAX_CIPHER_SUITES
+
+
+@pytest.mark.parametrize(
+    ("given", "logged"),
+    [
+        ("192.0.2.1 port 4711", "192.0.2.1 port 4711"),
+        ("2001:DB8::1 port 065536", ""),
+        ("2001:DB8:0::1 port 65535", "2001:db8::1 port 65535"),
+        ("fe80::1%eth0.5 port 1", "fe80::1%eth0.5 port 1"),
+        ("192.0.2.1 port 65536", ""),
+        ("192.0.2.1 port -1", ""),
+        ("192.0.2.1 port \N{ARABIC-INDIC DIGIT ONE}", ""),
+        ("192.0.2.1", ""),
+        ("192.0.2.1 port 1\n", ""),
+        ("192.0.2.1 port 1: entry root", ""),
+        ("fe80::1%\x1b[2J port 1", ""),
+        ("fe80::1%a b port 1", ""),
+        ("fe80::1%" + "e" * 50 + " port 1", ""),
+        ("a.example port 1", ""),
+        ("x" * 60000, ""),
+    ],
+)
+def test_the_peers_address_is_one(given: str, logged: str) -> None:
+    assert decode_settings(encode_settings(b"", peer_address=given)).peer_address == logged
 
 
 async def test_handshake_data(stack: Stack) -> None:
@@ -140,6 +181,13 @@ async def test_an_alert_of_the_peers(stack: Stack, number: int, name: str) -> No
     with pytest.raises(PeerAlertError, match=name) as ended:
         await stack.endpoint.receive()
     assert ended.value.description == number
+
+
+@pytest.mark.parametrize("number", [0x100, 0x1FF, 0xFFFF])
+async def test_an_alert_that_is_none(stack: Stack, number: int) -> None:
+    stack.send(MessageType.ALERT, argument=number)
+    error = await refusal(stack.endpoint.receive)
+    assert (error.errno, str(error)) == (errno.EPROTO, f"there is no alert {number}")
 
 
 # to QUIC
@@ -185,6 +233,79 @@ async def test_a_long_flight_is_cut_and_a_slow_reader_waited_for(stack: Stack) -
             received += message.body
         await sending
     assert received == flight
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """A call that blocks the process ends with an error."""
+
+    def hangs(*_: object) -> None:
+        pytest.fail("the process hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(5)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def test_whose_socket_it_is_may_make_it_block() -> None:
+    """O_NONBLOCK is the open file description's, which the daemon shares with who sent the upcall."""
+    callers, sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    endpoint = UserspaceEndpoint(sock.dup())
+    assert os.get_blocking(sock.fileno()), "its flags are its owner's"
+    os.set_blocking(sock.fileno(), True)
+    with watched():
+        flight = bytes(1 << 21)  # more than the socket holds
+        sending = asyncio.create_task(endpoint.apply(SendMessage(Level.HANDSHAKE, flight)))
+        await asyncio.sleep(0.01)
+        assert not sending.done()
+        taken = 0
+        async with asyncio.timeout(4):
+            while taken < len(flight):
+                try:
+                    taken += len(callers.recv(MAX_PACKET, socket.MSG_DONTWAIT)) - 4
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+            await sending
+        waiting = asyncio.create_task(endpoint.receive())
+        callers.send(Message(MessageType.CRYPTO, Level.INITIAL, body=b"data").encode())
+        assert await waiting == (Level.INITIAL, b"data")
+    endpoint.close()
+    callers.close()
+    sock.close()
+
+
+async def test_a_packet_that_is_gone_when_it_is_read() -> None:
+    """The socket was readable, and then its owner took the packet."""
+    loop = asyncio.get_running_loop()
+    callers, sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    taken = []
+
+    def take(thief: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            taken.append(thief.recv(MAX_PACKET, socket.MSG_DONTWAIT))
+
+    thieves = sock.dup(), sock.dup()  # one before the endpoint and one behind it, in whatever order the loop calls
+    loop.add_reader(thieves[0], take, thieves[0])
+    endpoint = UserspaceEndpoint(sock.dup())
+    loop.add_reader(thieves[1], take, thieves[1])
+    os.set_blocking(sock.fileno(), True)
+    packet = Message(MessageType.CRYPTO, Level.INITIAL, body=b"data").encode()
+    with watched():
+        waiting = asyncio.create_task(endpoint.receive())
+        callers.send(packet)
+        await asyncio.sleep(0.01)
+        assert taken == [packet]
+        for thief in thieves:
+            loop.remove_reader(thief)
+        callers.send(packet)
+        assert await waiting == (Level.INITIAL, b"data")
+        endpoint.close()
+    for other in (callers, sock, *thieves):
+        other.close()
 
 
 def test_a_repr_shows_no_secret() -> None:
@@ -256,6 +377,27 @@ async def test_an_alert_that_is_followed_by_a_reset(stack: Stack) -> None:
     stack.sock.close()
     with pytest.raises(PeerAlertError, match="unknown_ca"):
         await stack.endpoint.receive()
+
+
+async def test_a_failure_that_crosses_the_peers_alert(stack: Stack) -> None:
+    """Only sending what is part of a handshake tells what the stack said before it closed."""
+    stack.send(MessageType.ALERT, argument=AlertDescription.UNKNOWN_CA)
+    stack.sock.close()
+    error = await refusal(lambda: stack.endpoint.fail(AlertDescription.INTERNAL_ERROR, "internal_error"))
+    assert error.errno == errno.EPIPE
+    with pytest.raises(PeerAlertError, match="unknown_ca"):
+        await stack.endpoint.apply(SendMessage(Level.INITIAL, b"data"))
+
+
+async def test_a_packet_that_can_not_be_sent() -> None:
+    """The stack lives and may never say a word."""
+    sock, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    endpoint = UserspaceEndpoint(other)
+    error = await refusal(lambda: endpoint.apply(SendMessage(Level.INITIAL, bytes(CRYPTO_CHUNK))))
+    assert error.errno == errno.EMSGSIZE
+    endpoint.close()
+    sock.close()
 
 
 async def test_a_socket_that_was_never_connected() -> None:
