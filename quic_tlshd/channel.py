@@ -26,6 +26,7 @@ from quic_tlshd.tls.parameters import Psk
 
 _MAX_PACKET = 256 * 1024
 _SEND_BUFFER = 512 * 1024
+_TURN = 16  # messages that are read before the rest of the event loop has its turn
 _MOST_UNSENT = 4096  # messages that the other side may be behind
 
 
@@ -185,15 +186,21 @@ class Channel(Generic[T]):
         self._loop.remove_writer(self._sock)
 
     def _readable(self) -> None:
+        for _ in range(_TURN):
+            if not self._open or not self._receive():
+                return
+
+    def _receive(self) -> bool:
+        """Take one message, if there is one."""
         try:
             size, ancillary, flags, _ = self._sock.recvmsg_into([self._buffer], self._ancillary_size)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             size, ancillary, flags = 0, [], 0
         if size == 0:
             self._end(None)
-            return
+            return False
         fd = _received_fd(ancillary)
         try:
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
@@ -203,8 +210,9 @@ class Channel(Generic[T]):
             if fd >= 0:
                 os.close(fd)
             self._end(ChannelError(f"a packet of {size} bytes is no message: {error}"))
-            return
+            return False
         self._on_message(message, fd)
+        return True
 
     def _end(self, error: ChannelError | None) -> None:
         self.close()

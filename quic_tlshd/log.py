@@ -5,18 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from copy import copy
+from typing import Any
 
 # sd-daemon(3): the journal takes a line's syslog priority from its prefix.
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 
 class _Formatter(logging.Formatter):
-    """One record, one line: control characters, which a peer may have put into a name, are escaped. A traceback, which
-    only debugging shows, keeps its lines."""
+    """One record, one line: control characters, which a peer may have put into a name, are escaped. A traceback keeps
+    its lines; only debugging shows it, else the exception alone is told."""
 
-    def __init__(self, *, journal: bool) -> None:
+    def __init__(self, *, journal: bool, tracebacks: bool) -> None:
         super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s")
         self._journal = journal
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info and record.exc_info[1] is not None and not self._tracebacks:
+            record = copy(record)
+            record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
+            record.exc_info = record.exc_text = record.stack_info = None
+        return super().format(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(printable(line) for line in super().formatException(ei).split("\n"))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = printable(record.message)
@@ -32,6 +45,7 @@ def printable(text: str) -> str:
 def set_up(level: int) -> None:
     """Log records of `level` and above."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ, tracebacks=level <= logging.DEBUG))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for library in ("asyncio", "pyroute2"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -14,9 +14,13 @@ from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.monitor.signer import Grant
 from quic_tlshd.policy.config import Config
 from quic_tlshd.policy.entries import Loaded
-from quic_tlshd.policy.resolve import candidates
+from quic_tlshd.policy.resolve import candidates, canonical_name
 from quic_tlshd.request import AuthMode, HandshakeRequest, Role
 from quic_tlshd.tls.parameters import Psk
+
+MAXIMUM_TIMEOUT = 60.0
+"""Seconds, whatever the request says, which could be 49 days. The kernel's consumers give up after 5 to 20 seconds, and
+a caller in user space must not hold a worker's handshake, and ours, for longer than any handshake takes."""
 
 _ROLES = {MessageType.CLIENTHELLO: Role.CLIENT, MessageType.SERVERHELLO: Role.SERVER}
 
@@ -59,9 +63,15 @@ def admit(
     if keyrings is None and (mode is AuthMode.PSK or accept.certificates):
         raise RequestError(errno.EOPNOTSUPP, "keys of a kernel keyring are for the kernel's requests only")
     default = config.worker.timeout_server if role is Role.SERVER else config.worker.timeout_client
-    timeout = accept.timeout / 1000 if accept.timeout else default
+    timeout = min(accept.timeout / 1000, MAXIMUM_TIMEOUT) if accept.timeout else default
     request = HandshakeRequest(
-        id=id, role=role, auth_mode=mode, timeout=timeout, peer=peer, peername=accept.peername, alpn=accept.alpn
+        id=id,
+        role=role,
+        auth_mode=mode,
+        timeout=timeout,
+        peer=peer,
+        peername=_peername(role, accept.peername),
+        alpn=accept.alpn,
     )
     if mode is AuthMode.PSK:
         assert keyrings is not None
@@ -69,10 +79,22 @@ def admit(
     return _admit_x509(request, accept, loaded, keyrings)
 
 
+def _peername(role: Role, peername: str | None) -> str | None:
+    """Whom a client will verify, in the one spelling that entries are compared by; a server verifies no name."""
+    if role is Role.SERVER or peername is None:
+        return None
+    try:
+        return canonical_name(peername)
+    except ValueError as error:
+        raise RequestError(errno.EINVAL, str(error)) from None
+
+
 def _admit_x509(request: HandshakeRequest, accept: Accept, loaded: Loaded, keyrings: Keyrings | None) -> Admission:
     """What may be signed: with the certificates that the kernel gave, else those of the entries that fit the request,
     and nothing if it shall show none."""
-    entries = candidates(loaded.registry, request.role, request.alpn, request.peername)
+    # The kernel names no ALPN: if there is one, it is an option of the socket, which the worker reads.
+    alpn = None if keyrings is not None and not request.alpn else request.alpn
+    entries = candidates(loaded.registry, request.role, alpn, request.peername)
     request = replace(request, entries=tuple([entry.name for entry in entries]))
     if request.auth_mode is not AuthMode.X509:
         return Admission(request, Grant(request.role, {}))

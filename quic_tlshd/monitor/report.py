@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from errno import errorcode
 
-from quic_tlshd.policy.registry import alpn_text
+from quic_tlshd.policy.text import MAXIMUM_REASON, alpn_text, cut, shown, shown_peer
 from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.tls.alert import alert_label
 
 
 def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
-    """E.g. ``handshake as server with 192.0.2.1 port 4711 done: entry h3, ALPN h3, server name a.example, ...``"""
-    peer = outcome.peer or request.peer
-    who = f"{request.peername} ({peer})" if request.role is Role.CLIENT and request.peername else peer
-    facts = [f"entry {outcome.entry}"] if outcome.entry else []
+    """E.g. ``handshake as server with 192.0.2.1 port 4711 done: entry h3, ALPN h3, server name a.example, ...``
+
+    All that is the peer's, the transport's or the worker's word is quoted where it could be taken for another fact.
+    """
+    peer = shown_peer(outcome.peer) if outcome.peer else request.peer
+    who = f"{shown(request.peername)} ({peer})" if request.role is Role.CLIENT and request.peername else peer
+    facts = [f"entry {shown(outcome.entry)}"] if outcome.entry else []
     facts.append(_alpn(request, outcome))
     if outcome.server_name:
-        facts.append(f"server name {outcome.server_name}")
+        facts.append(f"server name {shown(outcome.server_name)}")
     if outcome.status == 0:
-        facts += [fact for fact in (outcome.cipher_suite, outcome.group, outcome.signature_scheme) if fact]
+        facts += [shown(fact) for fact in (outcome.cipher_suite, outcome.group, outcome.signature_scheme) if fact]
         facts.append("peer certificate verified" if outcome.peer_chain else "no peer certificate")
         facts.append(f"{outcome.elapsed * 1000:.1f} ms")
         return f"handshake as {request.role.value} with {who} done: {', '.join(facts)}"
     if outcome.alert is not None:
         facts.append(f"alert {alert_label(outcome.alert)} {'received' if outcome.alert_received else 'sent'}")
     facts.append(errorcode.get(outcome.status, str(outcome.status)))
-    return f"handshake as {request.role.value} with {who} failed: {', '.join(facts)}: {outcome.reason}"
+    return f"handshake as {request.role.value} with {who} failed: {', '.join(facts)}: {cut(outcome.reason, MAXIMUM_REASON)}"
 
 
 def _alpn(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:

@@ -26,7 +26,7 @@ from quic_tlshd.request import PSK, AuthMode, HandshakeOutcome, HandshakeRequest
 
 log = logging.getLogger(__name__)
 
-PING_INTERVAL = 2.0  # seconds; a worker that has not answered the last ping by the next is silent
+PING_INTERVAL = 5.0  # seconds; a worker that has said nothing from one ping to the next is silent
 _MAX_ERRNO = 4095
 START_TIMEOUT = 20.0  # seconds until a new worker must be ready
 GRACE = 2.0  # seconds over its time that a request may take before its worker counts as silent
@@ -131,7 +131,7 @@ class _Worker:
         self.jobs: dict[int, _Job] = {}
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._process: Process | None = None
-        self._answered = True  # the last ping
+        self._answered = True  # the last ping, by whatever
         self._ping: asyncio.TimerHandle | None = None
         self._channel: Channel[ToMonitor] | None = None
 
@@ -197,13 +197,14 @@ class _Worker:
             await self._process.wait()
 
     def _on_message(self, message: ToMonitor, _fd: int) -> None:
+        self._answered = True
         match message:
             case channel.Sign() | channel.FindPsk():
                 self._grant(message)
             case channel.Outcome(id, outcome):
                 self._finish(id, outcome)
             case channel.Pong():
-                self._answered = True
+                pass
             case channel.Ready(version):
                 if version != __version__:
                     self._end(f"it is of version {version}, the monitor of {__version__}: restart the service")
