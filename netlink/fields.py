@@ -65,6 +65,30 @@ def string(attribute: IntEnum, name: str, **rest: Any) -> Field:
     return Field(attribute, name, _encode_string, _decode_string, **rest)
 
 
+def printable(attribute: IntEnum, name: str, *, most: int) -> Field:
+    """A NUL_STRING of 1 to `most` printable ASCII characters, none of them a space."""
+
+    def check(value: str) -> str:
+        if not 1 <= len(value) <= most:
+            raise ValueError(f"{len(value)} characters, must be 1 to {most}")
+        if not all("!" <= each <= "~" for each in value):
+            raise ValueError("must be printable ASCII without spaces")
+        return value
+
+    return Field(
+        attribute, name, lambda value: _encode_string(check(value)), lambda payload: check(_decode_string(payload))
+    )
+
+
+def shortened(attribute: IntEnum, name: str, *, most: int) -> Field:
+    """A string of which only the first `most` bytes are encoded, for what is better cut than not said."""
+
+    def encode(value: str) -> bytes:
+        return _encode_string(value.encode(errors="backslashreplace")[:most].decode(errors="ignore"))
+
+    return Field(attribute, name, encode, _decode_string)
+
+
 def _encode_string(value: str) -> bytes:
     if "\0" in value:
         raise ValueError("NUL in a string")

@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from errno import EIO
 
-from netlink.fields import Field, Table, binary, decode_fields, encode_fields, integer, string
+from netlink.fields import (
+    Field,
+    Table,
+    binary,
+    decode_fields,
+    encode_fields,
+    integer,
+    printable,
+    shortened,
+    string,
+)
 from netlink.message import (
     MAX_PAYLOAD,
     NLA_F_NESTED,
@@ -60,6 +70,9 @@ VERSION = 1
 GROUP = "tlshd"  # where READY for HandlerClass.TLSHD is sent
 
 MAX_STATUS = 4095  # MAX_ERRNO
+MAX_PEERNAME = 255  # a DNS name's
+MAX_ALPN = 1 << 15  # bytes of a ProtocolNameList; a ClientHello has 65535 for all its extensions (RFC 8446, 4.1.2)
+MAX_REASON = 1024  # bytes
 
 
 class Command(IntEnum):
@@ -154,7 +167,7 @@ class Accept:
     handler_class: int = HandlerClass.TLSHD
     peer_identities: tuple[int, ...] = ()  # key serials of PSKs; a server's single one may be 0
     certificates: tuple[Certificate, ...] = ()
-    peername: str | None = None  # for server_name, and to verify
+    peername: str | None = None  # for server_name, and to verify; printable ASCII
     keyring: int | None = None  # key serial; the kernel links it into the process keyring of who calls ACCEPT
     alpn: tuple[bytes, ...] = ()  # user space only: offered or served, in order of preference
 
@@ -204,7 +217,7 @@ _ACCEPT = Table(
         repeats=True,
         flags=NLA_F_NESTED,
     ),
-    string(AcceptAttribute.PEERNAME, "peername"),
+    printable(AcceptAttribute.PEERNAME, "peername", most=MAX_PEERNAME),
     integer(AcceptAttribute.KEYRING, "keyring", "=I"),
     binary(AcceptAttribute.ALPN, "alpn", most=255, repeats=True),
 )
@@ -224,13 +237,13 @@ _DONE = Table(
     string(DoneAttribute.TAG, "tags", repeats=True),
     binary(DoneAttribute.PEER_CERTIFICATE, "peer_chain", most=MAX_PAYLOAD, repeats=True),
     integer(DoneAttribute.ALERT, "alert", "=I", most=255),
-    string(DoneAttribute.REASON, "reason"),
+    shortened(DoneAttribute.REASON, "reason", most=MAX_REASON),
 )
 
 
 def encode_accept(accept: Accept) -> bytes:
     """The attributes of an upcall's request."""
-    return encode_fields(_ACCEPT, accept)
+    return encode_fields(_ACCEPT, _checked(accept))
 
 
 def encode_accept_request() -> bytes:
@@ -240,7 +253,15 @@ def encode_accept_request() -> bytes:
 
 def decode_accept(attributes: bytes) -> Accept:
     """The request in the kernel's reply to ACCEPT, or in an upcall."""
-    return Accept(**decode_fields(_ACCEPT, attributes))
+    return _checked(Accept(**decode_fields(_ACCEPT, attributes)))
+
+
+def _checked(accept: Accept) -> Accept:
+    """`accept`, if a ClientHello has room for its ALPN."""
+    length = sum(1 + len(name) for name in accept.alpn)
+    if length > MAX_ALPN:
+        raise MalformedMessage(f"ALPN: {length} bytes in all, at most {MAX_ALPN}")
+    return accept
 
 
 def salvage_sockfd(attributes: bytes) -> int | None:

@@ -7,7 +7,8 @@ a request before send() returns, so ACCEPT and DONE need no waiting and no task.
 requests may be older than we are, therefore every wake-up, and the start, accepts all there is. It does so at once,
 before any work: the kernel keeps only a few unaccepted requests (hn_pending_max) and turns the rest away.
 
-Sources: include/uapi/linux/handshake.h, net/handshake/netlink.c of the kernel. One event loop, no threads.
+Sources: include/uapi/linux/handshake.h, net/handshake/netlink.c of the kernel. One event loop; only a refused socket
+is closed by a thread.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
+from netlink.descriptors import close_elsewhere
 from netlink.family import Policy, dump_policy, resolve_family
 from netlink.handshake import (
     FAMILY,
@@ -143,11 +145,17 @@ class KernelHandshakeSocket:
         """Report how a handshake ended, while sockfd is still open here: the kernel finds the request by it.
 
         Whether the kernel took it; an error is logged, not raised. DONE for a request whose consumer gave up is taken.
+        What can't be encoded goes out as EIO: a request without DONE would have its consumer wait.
         """
         try:
-            self._request(Command.DONE, encode_kernel_done(done), NLM_F_REQUEST | NLM_F_ACK)
+            try:
+                attributes = encode_kernel_done(done)
+            except MalformedMessage as error:
+                log.error("DONE for sockfd %d can't be sent as it is, EIO goes out: %s", done.sockfd, error)
+                attributes = encode_kernel_done(Done(status=errno.EIO, sockfd=done.sockfd))
+            self._request(Command.DONE, attributes, NLM_F_REQUEST | NLM_F_ACK)
         except (OSError, MalformedMessage) as error:
-            log.error("DONE for sockfd %d, status %d: %s", done.sockfd, done.status, error)
+            log.error("DONE for sockfd %d, status %s: %s", done.sockfd, done.status, error)
             return False
         return True
 
@@ -207,10 +215,7 @@ class KernelHandshakeSocket:
 
     def _refuse(self, sockfd: int, status: int) -> None:
         self.done(Done(status=status, sockfd=sockfd))
-        try:
-            os.close(sockfd)
-        except OSError as error:
-            log.error("sockfd %d: %s", sockfd, error)
+        close_elsewhere(sockfd)
 
     def _request(self, command: Command, attributes: bytes, flags: int) -> bytes:
         """One request and its answer's attributes, none for an acknowledgement. OSError is the kernel's answer."""

@@ -43,9 +43,17 @@ def test_service_exposes_little(unit: Path) -> None:
 
 
 def test_service_has_the_capabilities_that_are_used() -> None:
-    """Netlink; workers by setpriv as another user without any; their end."""
+    """Netlink; workers by setpriv as another user without any; their end; the group of the socket."""
     (line,) = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", (CONF / "quic-tlshd.service").read_text())
-    assert set(line.split()) == {"CAP_NET_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL"}
+    assert set(line.split()) == {"CAP_NET_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN"}
+
+
+def test_service_may_do_what_the_daemon_does() -> None:
+    """chown for socket_group; /proc/keys."""
+    text = (CONF / "quic-tlshd.service").read_text()
+    denied = " ".join(re.findall(r"(?m)^SystemCallFilter=~(.*)$", text)).split()
+    assert not {"@chown", "chown", "fchownat", "@basic-io", "@file-system", "flock"} & set(denied)
+    assert re.findall(r"(?m)^ProcSubset=(.*)$", text) in ([], ["all"])
 
 
 def test_sysusers(tmp_path: Path) -> None:

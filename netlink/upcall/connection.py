@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 import struct
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from netlink.descriptors import close_elsewhere, still_open, why_no_socket
 from netlink.handshake import Accept, Done
+from netlink.limited_log import LimitedLog
 from netlink.message import MalformedMessage, peek_sequence
 from netlink.upcall.protocol import MAX_ANSWER, MAX_REQUEST, decode_request, encode_answer
 
 log = logging.getLogger(__name__)
 
-DESCRIPTORS = 4  # room for more than the one that is right; the kernel closes what does not fit
+# SCM_MAX_FD, all that can come with a packet: what does not fit is closed in recvmsg(2), which may block.
+DESCRIPTORS = 253
+PAUSE = 0.5  # seconds without reading from a caller whose descriptors take long to close
 
 OnAccept = Callable[["Upcall"], None]
 
@@ -32,6 +36,7 @@ class Limits:
     connections_per_user: int = 256
     upcalls_per_connection: int = 256
     upcalls_per_user: int = 1024
+    closing_per_user: int = 512  # refused descriptors whose close still lasts; then the user has to wait
     unread: int = 1 << 20  # bytes of answers that a connection did not read yet
 
 
@@ -97,6 +102,7 @@ class Connection:
         on_accept: OnAccept,
         limits: Limits,
         users: Counter[int],
+        log: LimitedLog,
         on_close: Callable[[Connection], None],
     ) -> None:
         self.peer = peer
@@ -104,10 +110,12 @@ class Connection:
         self._on_accept = on_accept
         self._limits = limits
         self._users = users  # outstanding upcalls of each uid, shared with all connections
+        self._log = log  # for what callers can cause as often as they like
         self._on_close = on_close
         self._upcalls: set[Upcall] = set()
         self._answers: deque[bytes] = deque()
         self._unread = 0
+        self._resume: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         connection.setblocking(False)
         # A DONE with a long certificate chain is one packet; net.core.wmem_max bounds what we get.
@@ -120,9 +128,11 @@ class Connection:
         """Close the connection and cancel its upcalls."""
         if self._socket is None:
             return
+        if self._resume is not None:
+            self._resume.cancel()
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
-        self._socket.close()
+        close_connection(self._socket, self.peer)
         self._socket = None
         self._answers.clear()
         self._on_close(self)
@@ -140,7 +150,7 @@ class Connection:
         """Send a DONE, or queue it behind those that the caller did not read yet. False if the caller has gone."""
         if self._socket is None:
             return False
-        packet = _encode_fitting(done, sequence, self._largest)
+        packet = _encode_fitting(done, sequence, self._largest, self._log)
         if not self._answers and self._send(packet):
             return True
         if self._socket is None:
@@ -148,7 +158,7 @@ class Connection:
         self._answers.append(packet)
         self._unread += len(packet)
         if self._unread > self._limits.unread:
-            log.info("connection of %s closed: it does not read its answers", self.peer)
+            self._log.info("connection of %s closed: it does not read its answers", self.peer)
             self.close()
             return False
         self._loop.add_writer(self._socket.fileno(), self._flush)
@@ -168,7 +178,7 @@ class Connection:
         except BlockingIOError:
             return False
         except OSError as error:
-            log.debug("connection of %s: %s", self.peer, error)
+            self._log.debug("connection of %s: %s", self.peer, error)
             self.close()
             return False
         return True
@@ -176,6 +186,10 @@ class Connection:
     def _receive(self) -> None:
         """Read one packet. What else waits has its turn when the other connections have had theirs."""
         assert self._socket is not None
+        if still_open(self.peer.uid) > self._limits.closing_per_user:
+            self._loop.remove_reader(self._socket.fileno())
+            self._resume = self._loop.call_later(PAUSE, self._loop.add_reader, self._socket.fileno(), self._receive)
+            return
         try:
             packet, control, flags, _address = self._socket.recvmsg(
                 MAX_REQUEST, socket.CMSG_SPACE(4 * DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
@@ -183,7 +197,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            log.debug("connection of %s: %s", self.peer, error)
+            self._log.debug("connection of %s: %s", self.peer, error)
             self.close()
             return
         descriptors = _descriptors(control)
@@ -194,18 +208,25 @@ class Connection:
                 descriptors = []
         finally:
             for descriptor in descriptors:
-                os.close(descriptor)
+                close_elsewhere(descriptor, self.peer.uid)
 
     def _request(self, packet: bytes, descriptors: list[int], flags: int) -> bool:
         """Hand one request over, or answer why not. Whether the descriptor was taken."""
         try:
             if flags & socket.MSG_TRUNC:
                 raise MalformedMessage(f"longer than {MAX_REQUEST} bytes")
-            if flags & socket.MSG_CTRUNC or len(descriptors) != 1:
+            if flags & socket.MSG_CTRUNC:  # there was room for all of them
+                self._refuse(packet, errno.EAGAIN, "the daemon is out of descriptors")
+                return False
+            if len(descriptors) != 1:
                 raise MalformedMessage("there must be exactly one descriptor")
             sequence, accept = decode_request(packet)
         except MalformedMessage as error:
             self._refuse(packet, errno.EINVAL, str(error))
+            return False
+        no_socket = why_no_socket(descriptors[0])
+        if no_socket is not None:
+            self._refuse(packet, errno.ENOTSOCK, f"the descriptor is no socket: {no_socket}")
             return False
         if (
             len(self._upcalls) >= self._limits.upcalls_per_connection
@@ -219,7 +240,7 @@ class Connection:
         try:
             self._on_accept(upcall)
         except Exception:
-            log.exception("the upcall of %s was not taken", self.peer)
+            self._log.exception("the upcall of %s was not taken", self.peer)
             upcall.done(Done(status=errno.EIO))
             return False
         return True
@@ -227,10 +248,17 @@ class Connection:
     def _refuse(self, packet: bytes, status: int, reason: str) -> None:
         sequence = peek_sequence(packet)
         if sequence is None:  # whoever speaks something else is not heard twice: one line in the log
-            log.info("connection of %s closed: %s", self.peer, reason)
+            self._log.info("connection of %s closed: %s", self.peer, reason)
             self.close()
             return
         self.answer(Done(status=status, reason=reason), sequence)
+
+
+def close_connection(connection: socket.socket, peer: Peer) -> None:
+    """End a connection now and close it elsewhere: sockets may wait in it unread."""
+    with suppress(OSError):  # the caller was first
+        connection.shutdown(socket.SHUT_RDWR)
+    close_elsewhere(connection.detach(), peer.uid)
 
 
 def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
@@ -241,21 +269,26 @@ def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
     return descriptors.tolist()
 
 
-def _encode_fitting(done: Done, sequence: int, largest: int) -> bytes:
+def _encode_fitting(done: Done, sequence: int, largest: int, log: LimitedLog) -> bytes:
     """The packet for `done`; without the certificate chain if that does not fit. There is always a DONE."""
     try:
-        packet = encode_answer(done, sequence)
-        if len(packet) <= largest:
-            return packet
-        reason = f"{len(packet)} bytes, at most {largest} fit"
+        return _encode(done, sequence, largest)
     except MalformedMessage as error:
         reason = str(error)
-    log.warning("DONE without PEER_CERTIFICATE: %s", reason)
-    try:
-        packet = encode_answer(replace(done, peer_chain=()), sequence)
-        if len(packet) <= largest:
+    if done.peer_chain:
+        try:
+            packet = _encode(replace(done, peer_chain=()), sequence, largest)
+        except MalformedMessage as error:
+            reason = str(error)
+        else:
+            log.warning("DONE without PEER_CERTIFICATE: %s", reason)
             return packet
-    except MalformedMessage as error:
-        reason = str(error)
-    log.error("DONE can't be sent as it is, a failure goes out: %s", reason)
+    log.error("DONE can't be sent as it is, EIO goes out: %s", reason)
     return encode_answer(Done(status=errno.EIO, reason="the answer can't be encoded"), sequence)
+
+
+def _encode(done: Done, sequence: int, largest: int) -> bytes:
+    packet = encode_answer(done, sequence)
+    if len(packet) > largest:
+        raise MalformedMessage(f"{len(packet)} bytes, at most {largest} fit")
+    return packet

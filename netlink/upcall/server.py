@@ -2,21 +2,25 @@
 
 Callers are local and unprivileged, and any of them may be hostile. What one does wrong costs only itself: connections
 and outstanding upcalls are bounded for each user, a connection's unread answers are bounded, every descriptor that
-comes with something other than a good request is closed. One event loop, not thread-safe.
+comes with something other than a good request is closed (by a thread: netlink/descriptors.py), and log lines that they
+cause are few. One event loop, not thread-safe.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import socket
 import stat
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from netlink.upcall.connection import Connection, Limits, OnAccept, Peer, Upcall
+from netlink.limited_log import LimitedLog
+from netlink.upcall.connection import Connection, Limits, OnAccept, Peer, Upcall, close_connection
 
 __all__ = ["Limits", "Peer", "Upcall", "UpcallServer"]
 
@@ -56,6 +60,7 @@ class UpcallServer:
         self._connections: set[Connection] = set()
         self._users: Counter[int] = Counter()  # connections of each uid
         self._upcalls: Counter[int] = Counter()  # outstanding upcalls of each uid
+        self._log = LimitedLog(log)
         self._resume: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -113,14 +118,16 @@ class UpcallServer:
     def _take(self, accepted: socket.socket) -> None:
         peer = Peer.of(accepted)
         if len(self._connections) >= self._limits.connections:
-            log.warning("connection of %s refused: %d connections in all", peer, self._limits.connections)
-            accepted.close()
+            self._log.warning("connection of %s refused: %d connections in all", peer, self._limits.connections)
+            close_connection(accepted, peer)
         elif self._users[peer.uid] >= self._limits.connections_per_user:
-            log.debug("connection of %s refused: %d of this user", peer, self._limits.connections_per_user)
-            accepted.close()
+            self._log.debug("connection of %s refused: %d of this user", peer, self._limits.connections_per_user)
+            close_connection(accepted, peer)
         else:
             self._users[peer.uid] += 1
-            connection = Connection(accepted, peer, self._on_accept, self._limits, self._upcalls, self._forget)
+            connection = Connection(
+                accepted, peer, self._on_accept, self._limits, self._upcalls, self._log, self._forget
+            )
             self._connections.add(connection)
 
     def _forget(self, connection: Connection) -> None:
@@ -131,22 +138,47 @@ class UpcallServer:
 def _listen(path: str, mode: int, group: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        try:
-            listener.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
+        with _lock(path):
+            _bind(listener, path)
+            try:
+                if group != -1:
+                    os.chown(path, -1, group)
+                os.chmod(path, mode)  # nobody can connect before listen
+                listener.listen(BACKLOG)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
                 raise
-            _remove_stale(path)
-            listener.bind(path)
-        os.chown(path, -1, group)
-        os.chmod(path, mode)  # nobody can connect before listen
-        listener.listen(BACKLOG)
     except BaseException as error:
         listener.close()
         if isinstance(error, OSError) and error.filename is None:
             raise OSError(error.errno, error.strerror, path) from error
         raise
     return listener
+
+
+@contextmanager
+def _lock(path: str) -> Iterator[None]:
+    """No other daemon is between bind and listen, where its socket looks like a dead one's. The file stays there."""
+    lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(errno.EADDRINUSE, "another process begins to listen here", path) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _bind(listener: socket.socket, path: str) -> None:
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        _remove_stale(path)
+        listener.bind(path)
 
 
 def _remove_stale(path: str) -> None:

@@ -51,7 +51,7 @@ accepts = st.builds(
     handler_class=u32,
     peer_identities=tuples(u32),
     certificates=tuples(st.builds(Certificate, s32, s32)),
-    peername=st.none() | text,
+    peername=st.none() | st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255),
     keyring=st.none() | u32,
     alpn=tuples(names),
 )

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -113,11 +114,25 @@ async def test_done_reaches_the_kernel_with_what_it_knows(consumer: Consumer) ->
     assert len(consumer.kernel.done) == 1
 
 
-@pytest.mark.parametrize("done", [Done(sockfd=-1), Done(sockfd=0, status=5000)])
+@pytest.mark.parametrize("done", [Done(sockfd=-1), Done(sockfd=1 << 40)])
 async def test_a_done_that_fails_is_logged(consumer: Consumer, caplog: pytest.LogCaptureFixture, done: Done) -> None:
     consumer.attach()
     assert not consumer.socket.done(done)
     assert "DONE for sockfd" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [Done(status=5000), Done(status=-1), Done(status=1 << 40), Done(status=0, remote_auth=(-5,))]
+)
+async def test_a_done_that_can_not_be_said_is_a_failure(
+    consumer: Consumer, caplog: pytest.LogCaptureFixture, wrong: Done
+) -> None:
+    consumer.kernel.submit(REQUEST, ready=False)
+    consumer.attach()
+    sockfd = consumer.accepts[0].sockfd
+    assert consumer.socket.done(replace(wrong, sockfd=sockfd))
+    assert consumer.kernel.done == [Done(status=errno.EIO, sockfd=sockfd)]
+    assert "can't be sent as it is" in caplog.text
 
 
 async def test_the_kernels_words_are_in_the_log(consumer: Consumer, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,7 +150,9 @@ async def test_a_malformed_request_is_ended_with_einval(consumer: Consumer, capl
     assert [done.status for done in consumer.kernel.done] == [errno.EINVAL]
     assert "TIMEOUT" in caplog.text
     assert len(consumer.accepts) == 1
-    assert descriptors() == before + 3, "the consumer's end of both, and the accepted socket"
+    async with asyncio.timeout(5):
+        while descriptors() != before + 3:  # the consumer's end of both, and the accepted socket
+            await asyncio.sleep(0.001)
 
 
 async def test_a_request_without_sockfd_is_logged(consumer: Consumer, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,6 +171,10 @@ async def test_a_request_that_is_not_taken_fails(consumer: Consumer, caplog: pyt
     await turn()
     assert [done.status for done in consumer.kernel.done] == [errno.EIO]
     assert "no worker" in caplog.text
+    peer = consumer.kernel.peers[0]
+    peer.setblocking(False)
+    end = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1), 5)
+    assert end == b"", "the sockfd was closed"
 
 
 async def test_an_error_of_accept_is_tried_again(
