@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 MOST = 10
@@ -44,10 +45,8 @@ class LimitedLog:
             self._log.log(level, message, *args, exc_info=exc_info)
             return
         if self._more == 0:
-            try:
+            with suppress(RuntimeError):  # no event loop: the next line tells
                 asyncio.get_running_loop().call_later(self._end - now, self._tell)
-            except RuntimeError:  # no event loop: the next line tells
-                pass
         self._more += 1
         self._level = max(self._level, level)
 

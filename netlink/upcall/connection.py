@@ -239,7 +239,7 @@ class Connection:
         self._users[self.peer.uid] += 1
         try:
             self._on_accept(upcall)
-        except Exception:
+        except Exception:  # noqa: BLE001  # logged with its traceback
             self._log.exception("the upcall of %s was not taken", self.peer)
             upcall.done(Done(status=errno.EIO))
             return False

@@ -6,16 +6,19 @@ import asyncio
 import errno
 import os
 import random
+import resource
 import socket
 import stat
 import struct
 import threading
+import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from netlink.descriptors import still_open
 from netlink.handshake import Accept, AcceptAttribute, Done, encode_accept, encode_attributes
 from netlink.message import encode_message
 from netlink.upcall import (
@@ -29,12 +32,23 @@ from netlink.upcall import (
     handshake_sync,
 )
 from netlink.upcall.protocol import decode_answer, encode_request
+from tests.netlink.lingering import Lingering
 
 REQUEST = Accept(message_type=1, auth_mode=1, timeout=1000, peername="server.example", alpn=(b"h3",))
 
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(autouse=True)
+def all_is_closed() -> Iterator[None]:
+    """The next test counts descriptors."""
+    yield
+    deadline = time.monotonic() + 5
+    while still_open(os.getuid()):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class Daemon:
@@ -269,6 +283,17 @@ def header(*, number: int = MESSAGE_TYPE, command: int = 2, version: int = 1, at
         (header()[:16], 1, "nlmsg_len"),
         (header(attributes=encode_attributes([(AcceptAttribute.PEERNAME, b"x")])), 1, "PEERNAME"),
         (header(attributes=b"\0" * 70000), 1, "longer than"),
+        (header(attributes=encode_attributes([(5, b"\3\0\0\0")]).ljust(70000, b"\0")), 1, "longer than"),
+        (header(attributes=encode_attributes([(8, "b\u00fccher\0".encode())])), 1, "PEERNAME: must be printable"),
+        (header(attributes=encode_attributes([(8, b"a b\0")])), 1, "PEERNAME: must be printable"),
+        (header(attributes=encode_attributes([(8, b"\0")])), 1, "PEERNAME: 0 char"),
+        (header(attributes=encode_attributes([(8, b"a" * 256 + b"\0")])), 1, "PEERNAME: 256 char"),
+        (
+            header(attributes=encode_attributes([(AcceptAttribute.ALPN, b"a" * 255)] * 129)),
+            1,
+            "ALPN: 33024 bytes in all",
+        ),
+        (header(), 253, "descriptor"),
     ],
 )
 async def test_a_malformed_request_is_told_so(
@@ -280,7 +305,7 @@ async def test_a_malformed_request_is_told_so(
     sequence, done = await receive(caller)
     assert (sequence, done.status) == (77, errno.EINVAL)
     assert reason in (done.reason or "")
-    assert descriptors() == before + 1, "the daemon's end of the connection"
+    await until(lambda: descriptors() == before + 1)  # the daemon's end of the connection
     daemon.answer = Done(status=0)
     send(caller, encode_request(REQUEST, 78), [transport.fileno()])
     assert await receive(caller) == (78, Done(status=0))
@@ -297,8 +322,123 @@ async def test_what_is_no_netlink_closes_the_connection(
         send(caller, packet, [transport.fileno()])
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(caller, 100), 5) == b""
         caller.close()
-    assert descriptors() == before
+    await until(lambda: descriptors() == before)
     assert len(caplog.records) == 2, "an empty packet is the end of the connection"
+
+
+async def test_what_is_no_socket_is_told_so(daemon: Daemon, tmp_path: Path) -> None:
+    caller = connect(daemon)
+    before = descriptors()
+    given = [*os.pipe(), os.open(tmp_path, os.O_RDONLY), os.open(daemon.path, os.O_PATH)]
+    for fd in given:
+        send(caller, encode_request(REQUEST, fd), [fd])
+        sequence, done = await receive(caller)
+        assert (sequence, done.status) == (fd, errno.ENOTSOCK)
+        assert "no socket" in (done.reason or "")
+        os.close(fd)
+    await until(lambda: descriptors() == before + 1)  # the daemon's end of the connection
+    assert not daemon.upcalls
+    caller.close()
+
+
+async def test_a_daemon_out_of_descriptors_says_try_again(daemon: Daemon, transport: socket.socket) -> None:
+    caller = connect(daemon)
+    send(caller, header(), [])
+    await receive(caller)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        send(caller, encode_request(REQUEST, 5), [transport.fileno()])
+        assert await receive(caller) == (5, Done(status=errno.EAGAIN, reason="the daemon is out of descriptors"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    daemon.answer = Done(status=0)
+    send(caller, encode_request(REQUEST, 6), [transport.fileno()])
+    assert await receive(caller) == (6, Done(status=0))
+    caller.close()
+
+
+@pytest.mark.parametrize("packet", [header(), header(command=3), encode_request(REQUEST, 77), b"nonsense"])
+async def test_a_descriptor_that_blocks_as_it_is_closed_stops_nobody(
+    daemon: Daemon, transport: socket.socket, packet: bytes
+) -> None:
+    def refuse(upcall: Upcall) -> None:
+        raise RuntimeError("no worker")
+
+    with Lingering() as lingering:
+        daemon.take = refuse  # type: ignore[method-assign]
+        daemon.server.close()
+        daemon.server = UpcallServer(daemon.path, refuse)
+        daemon.server.open()
+        caller = connect(daemon)
+        send(caller, packet, [lingering.fileno()])
+        lingering.sock.close()
+        start = time.monotonic()
+        assert (await handshake(REQUEST, transport, path=daemon.path)).status == errno.EIO
+        assert time.monotonic() - start < lingering.seconds / 2
+        caller.close()
+
+
+async def test_more_descriptors_than_right_do_not_block_either(daemon: Daemon, transport: socket.socket) -> None:
+    daemon.answer = Done(status=0)
+    with Lingering() as lingering:
+        caller = connect(daemon)
+        send(caller, header(), [transport.fileno()] * 100 + [lingering.fileno()])
+        lingering.sock.close()
+        start = time.monotonic()
+        assert (await handshake(REQUEST, transport, path=daemon.path)).status == 0
+        assert time.monotonic() - start < lingering.seconds / 2
+        caller.close()
+
+
+async def test_what_waits_unread_does_not_block_the_end(daemon: Daemon) -> None:
+    with Lingering() as lingering:
+        caller = connect(daemon)
+        send(caller, header(), [])
+        await receive(caller)
+        send(caller, header(), [lingering.fileno()])
+        lingering.sock.close()
+        start = time.monotonic()
+        daemon.server.close()
+        assert time.monotonic() - start < lingering.seconds / 2
+        caller.close()
+
+
+async def test_who_blocks_closing_has_to_wait(
+    tmp_path: Path, transport: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netlink.upcall.connection.PAUSE", 0.01)
+    daemon = Daemon(tmp_path, limits=Limits(closing_per_user=3))
+    daemon.answer = Done(status=0)
+    with Lingering() as lingering:
+        caller = connect(daemon)
+        send(caller, header(command=3), [lingering.fileno()])
+        lingering.sock.close()
+        await receive(caller)
+        for _ in range(10):
+            send(caller, header(command=3), [transport.fileno()])
+        await asyncio.sleep(0.1)
+        assert still_open(os.getuid()) == 4
+        lingering.release()
+        for _ in range(10):
+            assert (await receive(caller))[1].status == errno.EINVAL
+    caller.close()
+    daemon.close()
+
+
+async def test_a_caller_does_not_fill_the_log(
+    daemon: Daemon, transport: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "netlink")
+    for _ in range(100):
+        caller = connect(daemon)
+        send(caller, b"nonsense", [transport.fileno()])
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(caller, 100), 5) == b""
+        caller.close()
+    assert len(caplog.records) < 50
+    await until(lambda: "more lines like these" in caplog.text)
 
 
 async def test_a_sockfd_in_the_request_is_not_believed(daemon: Daemon, transport: socket.socket) -> None:
@@ -411,6 +551,25 @@ async def test_an_answer_that_can_not_be_said_is_a_failure(
     assert "REASON" in caplog.text
 
 
+@pytest.mark.parametrize("wrong", [Done(status=5000), Done(status=-1), Done(status=0, entry="e" * 70000)])
+async def test_no_chain_is_blamed_that_is_not_there(
+    daemon: Daemon, transport: socket.socket, caplog: pytest.LogCaptureFixture, wrong: Done
+) -> None:
+    daemon.answer = wrong
+    assert (await handshake(REQUEST, transport, path=daemon.path)).status == errno.EIO
+    assert "PEER_CERTIFICATE" not in caplog.text
+    assert "can't be sent as it is" in caplog.text
+
+
+async def test_a_long_reason_is_cut(daemon: Daemon, transport: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    daemon.answer = Done(status=errno.EACCES, alert=42, reason="x" + "\u00fc" * 50000, peer_chain=(b"der",))
+    done = await handshake(REQUEST, transport, path=daemon.path)
+    assert done == Done(status=errno.EACCES, alert=42, reason="x" + "\u00fc" * 511, peer_chain=(b"der",))
+    daemon.answer = Done(status=errno.EACCES, reason="\udc80")
+    assert (await handshake(REQUEST, transport, path=daemon.path)).reason == "\\udc80"
+    assert not caplog.records
+
+
 async def test_an_answer_that_is_malformed(tmp_path: Path, transport: socket.socket) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(tmp_path / "s"))
@@ -467,6 +626,52 @@ async def test_a_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         Daemon(tmp_path / "nowhere")
     assert (tmp_path / "handshake.sock").read_text() == "precious"
+
+
+async def test_a_socket_between_bind_and_listen_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chmod = os.chmod
+    outcome: list[OSError] = []
+
+    def meanwhile(path: str, mode: int) -> None:
+        monkeypatch.setattr(os, "chmod", chmod)
+        with pytest.raises(OSError, match="another process begins to listen here") as caught:
+            Daemon(tmp_path)
+        outcome.append(caught.value)
+        chmod(path, mode)
+
+    monkeypatch.setattr(os, "chmod", meanwhile)
+    first = Daemon(tmp_path)
+    assert [error.errno for error in outcome] == [errno.EADDRINUSE]
+    connect(first).close()
+    first.close()
+
+
+async def test_without_a_group_there_is_no_chown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(os, "chown", lambda path, user, group: asked.append(group))
+    Daemon(tmp_path).close()
+    assert asked == []
+    Daemon(tmp_path, group=os.getgid()).close()
+    assert asked == [os.getgid()]
+
+
+@pytest.mark.parametrize("step", ["chown", "chmod"])
+async def test_what_can_not_be_set_up_leaves_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, refuse)
+        with pytest.raises(PermissionError, match=r"handshake\.sock"):
+            Daemon(tmp_path, group=os.getgid())
+    assert not (tmp_path / "handshake.sock").exists()
+    assert descriptors() == before
+    Daemon(tmp_path).close()
 
 
 async def test_a_successors_socket_survives_our_end(daemon: Daemon, tmp_path: Path) -> None:
