@@ -23,8 +23,10 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from netlink.descriptors import close_elsewhere
 from netlink.handshake import Accept, Done
 from netlink.kernel import KernelHandshakeSocket
+from netlink.limited_log import LimitedLog
 from netlink.upcall import Upcall, UpcallServer
 from quic_tlshd.monitor.admission import Admission, RequestError, admit
 from quic_tlshd.monitor.keyring import Keyrings
@@ -40,6 +42,7 @@ from quic_tlshd.policy.entries import Loaded
 from quic_tlshd.request import HandshakeOutcome, Role
 
 log = logging.getLogger(__name__)
+refused = LimitedLog(log)
 
 DRAIN_TIMEOUT = 3.0  # seconds that running handshakes have when the daemon is told to stop
 _PEER_AUTHENTICATED = (
@@ -148,7 +151,7 @@ class Monitor:
     def _accept_user(self, upcall: Upcall) -> None:
         def report(done: Done) -> None:
             upcall.done(done)
-            os.close(upcall.sock_fd)
+            close_elsewhere(upcall.sock_fd, upcall.peer.uid)
 
         id = self._begin(upcall.accept, _peer_of(upcall.sock_fd, str(upcall.peer)), report, None)  # noqa: A001
         upcall.cancelled = lambda: self._pool.cancel(id)
@@ -161,7 +164,7 @@ class Monitor:
                 raise RequestError(errno.ETIMEDOUT, "the daemon is stopping")
             admission = admit(id, accept, peer, self._config, self._loaded, keyrings)
         except RequestError as error:
-            log.warning("request of %s refused: %s", peer, error)
+            refused.warning("request of %s refused: %s", peer, error)
             report(Done(status=error.errno, sockfd=accept.sockfd, reason=str(error)))
             return id
 
