@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 
+from quic_tlshd.control.start import refusals
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy.config import ConfigError
 from quic_tlshd.policy.entries import Loaded, load
+from quic_tlshd.policy.ini import Warned
 from quic_tlshd.policy.registry import Entry, alpn_text
+from quic_tlshd.request import Role
 from quic_tlshd.tls.parameters import CertificateChain
 
 EXPIRES_SOON = 30  # days
@@ -44,8 +49,8 @@ class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome. config: the file, None for the built-in configuration. errors: what the daemon would refuse, or
-    peers would."""
+    """The outcome. config: the file's absolute path, None for the built-in configuration. errors: what the daemon would
+    refuse, or peers would."""
 
     config: str | None = None
     errors: tuple[str, ...] = ()
@@ -57,24 +62,66 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def check(path: Path | None, now: datetime | None = None) -> Report:
     """Load what the daemon would load and judge it; a fault in it is part of the report, never an exception."""
     now = now or datetime.now(UTC)
+    if path is None:
+        path = next((candidate for candidate in configuration.SEARCH if os.path.exists(candidate)), None)
+    shown = None if path is None else str(path.absolute())
     try:
         config = configuration.load(path)
+        warned = config.warnings + refusals(config)
+    except ConfigError as error:
+        return Report(config=shown, errors=_lines(error))
+    try:
         loaded = load(config, now=now)
     except ConfigError as error:
-        return Report(config=None if path is None else str(path), errors=tuple(map(str, (error, *error.others))))
+        return Report(config=shown, errors=(*_errors(warned), *_lines(error)), warnings=_warnings(warned))
+    warned += loaded.warnings
     rows = [
         _certificate_row(entry, certificate, now)
         for entry in loaded.registry.entries
         for certificate in entry.certificates
     ]
-    warned = config.warnings + loaded.warnings
+    suspicious = [
+        suspicion
+        for entry in loaded.registry.entries
+        for suspicion in _suspicions(entry, [row for row in rows if row.entry == entry.name])
+    ]
     return Report(
-        config=None if config.path is None else str(config.path),
-        errors=tuple(str(warning) for warning in warned if warning.severe),
-        warnings=(*(str(warning) for warning in warned if not warning.severe), *_expiring(rows)),
+        config=shown,
+        errors=_errors(warned),
+        warnings=(*_warnings(warned), *suspicious, *_expiring(rows)),
         entries=tuple(_entry_row(loaded, entry) for entry in loaded.registry.entries),
         certificates=tuple(rows),
     )
+
+
+def _lines(error: ConfigError) -> tuple[str, ...]:
+    return tuple(map(str, (error, *error.others)))
+
+
+def _errors(warned: tuple[Warned, ...]) -> tuple[str, ...]:
+    return tuple(str(warning) for warning in warned if warning.severe)
+
+
+def _warnings(warned: tuple[Warned, ...]) -> tuple[str, ...]:
+    return tuple(str(warning) for warning in warned if not warning.severe)
+
+
+def _suspicions(entry: Entry, rows: list[CertificateRow]) -> Iterator[str]:
+    """What loads, and yet hardly is what was meant: peers will refuse it, or never ask for it."""
+    where = f"{entry.source}: entry {entry.name}"
+    for what, values in (("ALPN", [name.decode() for name in entry.alpn]), ("server name", entry.server_name)):
+        for value in values:
+            if "#" in value or any(map(str.isspace, value)):
+                yield f"{where}: the {what} {value!r} has a blank or '#' in it: comments are lines of their own"
+    if entry.role is not Role.SERVER:
+        return
+    for row in rows:
+        if not row.names:
+            yield f"{where}: the certificate of {row.subject} has no subjectAltName: clients will refuse it"
+    names = {name.lower() for row in rows for name in row.names}
+    for pattern in entry.server_name if names else ():
+        if pattern not in names and f"*.{pattern.partition('.')[2]}" not in names:
+            yield f"{where}: no certificate of it is for the server name {pattern}: clients will refuse what it shows"
 
 
 def _expiring(rows: list[CertificateRow]) -> list[str]:

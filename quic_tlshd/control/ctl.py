@@ -41,8 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser(
         "check",
         help="validate the configuration, the registry and every certificate",
-        description="Validate what quic-tlshd would load: exit status 1 if it would refuse to, or if peers would "
-        "refuse a certificate for its dates. Warnings do not fail.",
+        description="Validate what quic-tlshd would load: exit status 1 if it would refuse to start with it, or if "
+        "peers would refuse a certificate for its dates. Warnings do not fail. Run it as the user that starts the "
+        "daemon: it reads the private keys too.",
     )
     default = ", else ".join(map(str, SEARCH))
     verb.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"the configuration (default: {default})")

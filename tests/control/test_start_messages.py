@@ -15,7 +15,7 @@ REMEDY = "(set [upcall] socket, or XDG_RUNTIME_DIR)"
     ("socket", "said"),
     [
         ("/proc/none/handshake.sock", f"/proc/none: No such file or directory {REMEDY}"),
-        (f"/tmp/{'x' * 120}", f"/tmp/{'x' * 120}: AF_UNIX path too long {REMEDY}"),
+        ("x" * 120, f"{'x' * 120}: AF_UNIX path too long {REMEDY}"),
         ("config", "config: not a socket"),
     ],
 )
