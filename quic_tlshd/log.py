@@ -22,9 +22,11 @@ class _Formatter(logging.Formatter):
         self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info and record.exc_info[1] is not None and not self._tracebacks:
+        if not self._tracebacks:
+            error = record.exc_info[1] if record.exc_info else None
             record = copy(record)
-            record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
+            if error is not None:
+                record.msg, record.args = f"{record.getMessage()}: {error!r}", ()
             record.exc_info = record.exc_text = record.stack_info = None
         return super().format(record)
 

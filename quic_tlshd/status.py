@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from errno import EACCES, EIO, EKEYREJECTED, ETIMEDOUT
 
+from msgspec.structs import replace
+
 from quic_tlshd.endpoint.interface import EndpointError
+from quic_tlshd.policy.text import MAXIMUM_REASON, cut
 from quic_tlshd.request import HandshakeOutcome
 from quic_tlshd.tls.alert import AlertDescription as A
 from quic_tlshd.tls.alert import PeerAlertError, PeerError
@@ -41,7 +44,12 @@ def alert_of(error: Exception) -> A | None:
 
 
 def outcome_of(error: Exception) -> HandshakeOutcome:
-    """How a handshake ended that raised `error`."""
+    """How a handshake ended that raised `error`. reason is bounded, for an error may quote what a peer sent."""
+    outcome = _outcome_of(error)
+    return replace(outcome, reason=cut(outcome.reason, MAXIMUM_REASON))
+
+
+def _outcome_of(error: Exception) -> HandshakeOutcome:
     match error:
         case PeerError():
             return HandshakeOutcome(

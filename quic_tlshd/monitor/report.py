@@ -28,7 +28,8 @@ def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
     if outcome.alert is not None:
         facts.append(f"alert {alert_label(outcome.alert)} {'received' if outcome.alert_received else 'sent'}")
     facts.append(errorcode.get(outcome.status, str(outcome.status)))
-    return f"handshake as {request.role.value} with {who} failed: {', '.join(facts)}: {cut(outcome.reason, MAXIMUM_REASON)}"
+    reason = cut(outcome.reason, MAXIMUM_REASON)
+    return f"handshake as {request.role.value} with {who} failed: {', '.join(facts)}: {reason}"
 
 
 def _alpn(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from datetime import datetime
 from pathlib import Path
@@ -72,7 +73,7 @@ def load_system(now: datetime) -> Bundle:
     """Load the system's trust store; what is amiss with it is said in `skipped`, and an empty bundle trusts nobody."""
     default = ssl.get_default_verify_paths().cafile
     for path in (*SYSTEM_STORES, *((Path(default),) if default else ())):
-        if path.exists():
+        if os.path.exists(path):
             try:
                 return load_trusted(path, now)
             except FileError as error:

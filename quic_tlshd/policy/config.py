@@ -135,7 +135,7 @@ def runtime_directory() -> Path:
 def load(path: Path | None = None) -> Config:
     """Load the named file, else the first of SEARCH that exists, else the built-in configuration."""
     if path is None:
-        path = next((candidate for candidate in SEARCH if candidate.exists()), None)
+        path = next((candidate for candidate in SEARCH if os.path.exists(candidate)), None)
     # Absolute: a reload must find the same file from wherever the daemon then is.
     path = None if path is None else path.absolute()
     sections = {} if path is None else {section.name: section for section in load_sections(path)}
@@ -179,7 +179,7 @@ def _x509(section: Section) -> X509:
 
 def _registry_directory(path: Path | None) -> Path:
     beside = None if path is None else path.parent / "registry.d"
-    return beside if beside is not None and beside.is_dir() else REGISTRY_DIRECTORY
+    return beside if beside is not None and os.path.isdir(beside) else REGISTRY_DIRECTORY
 
 
 def _check_names(sections: tuple[Section, ...]) -> tuple[Warned, ...]:

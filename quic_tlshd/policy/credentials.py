@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by
+from quic_tlshd.policy.files import open_regular
 from quic_tlshd.policy.pem import FileError, der, load_bundle
 from quic_tlshd.tls.iana import SignatureScheme
 from quic_tlshd.tls.parameters import CertificateChain
 from quic_tlshd.tls.signature import PrivateKey, schemes_of
 
 SAFE_MODES = (0o400, 0o600, 0o640)
-MINIMUM_RSA_BITS = 2048
 _UNSUPPORTED = "the private key's type is not supported; use ECDSA, Ed25519 or RSA"
 MAXIMUM_KEY_FILE = 1 << 20  # bytes; a key with its chain has a few thousand
 
@@ -111,7 +112,7 @@ def order_chain(end: x509.Certificate, certificates: tuple[x509.Certificate, ...
             (
                 candidate
                 for candidate in certificates
-                if candidate not in chain and not _is_self_issued(candidate) and _issued(candidate, chain[-1])
+                if candidate not in chain and not _is_self_issued(candidate) and is_issued_by(chain[-1], candidate)
             ),
             None,
         )
@@ -135,17 +136,13 @@ def _load_key(path: Path) -> PrivateKey:
 
 
 def _read_key_file(path: Path) -> bytes:
-    # Symbolic links are followed, as certbot's live/ needs, and the file that was really opened is what gets judged.
-    # Without O_NONBLOCK a FIFO of that name would stop us here.
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        opened = open_regular(path)
     except OSError as error:
         raise CredentialError(path, error.strerror or type(error).__name__) from None
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+    with opened as file:
+        status = os.fstat(file.fileno())
         mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode):
-            raise CredentialError(path, "not a regular file")
         if status.st_uid not in (0, os.geteuid()):
             raise CredentialError(path, f"owned by user {status.st_uid}; a private key must be root's or our own")
         if mode not in SAFE_MODES:
@@ -185,14 +182,6 @@ def _spki(certificate: x509.Certificate) -> bytes | None:
 
 def _is_self_issued(certificate: x509.Certificate) -> bool:
     return certificate.subject == certificate.issuer
-
-
-def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _out_of_date(path: Path, chain: tuple[x509.Certificate, ...], now: datetime) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import ClientVerifier, VerificationError
 
+from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by, issuer_text, subject_text
+from quic_tlshd.policy.text import quoted
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 
 SHOWN_NAMES = 5
@@ -29,6 +31,16 @@ class Diagnosis:
 
     def __init__(self, anchors: tuple[x509.Certificate, ...]) -> None:
         self._anchors = anchors
+        self._subjects = frozenset(anchor.subject for anchor in anchors)
+
+    def refuse_strangers(self, certificates: tuple[x509.Certificate, ...]) -> None:
+        """PeerError(unknown_ca) if by the names alone no path can end at a trust anchor: no signature is worth it."""
+        if certificates[0] in self._anchors or any(member.issuer in self._subjects for member in certificates):
+            return
+        path = [certificates[0]]
+        while above := [each for each in certificates if each.subject == path[-1].issuer and each not in path]:
+            path.append(above[0])
+        raise _unknown(path[-1])
 
     def explain(
         self,
@@ -58,27 +70,24 @@ class Diagnosis:
     def _explain_path(self, certificates: tuple[x509.Certificate, ...], now: datetime) -> PeerError:
         walk = self._walk(certificates)
         if walk.broken is not None:
-            reason = f"the signature on the certificate of {_subject(walk.broken)} does not verify"
+            reason = f"the signature on the certificate of {subject_text(walk.broken)} does not verify"
             return PeerError(AlertDescription.BAD_CERTIFICATE, reason)
         if not walk.anchored:
-            reason = f"no trust anchor for {_issuer(walk.path[-1])}, who issued {_subject(walk.path[-1])}"
-            return PeerError(AlertDescription.UNKNOWN_CA, reason)
+            return _unknown(walk.path[-1])
         for member in walk.path:
-            if member.not_valid_after_utc < now:
-                reason = f"the certificate of {_subject(member)} expired on {member.not_valid_after_utc:%Y-%m-%d %H:%M}"
+            since, until = member.not_valid_before_utc, member.not_valid_after_utc
+            if until < now:
+                reason = f"the certificate of {subject_text(member)} expired on {until:%Y-%m-%d %H:%M}"
                 return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
-            if member.not_valid_before_utc > now:
-                reason = (
-                    f"the certificate of {_subject(member)} is not valid before "
-                    f"{member.not_valid_before_utc:%Y-%m-%d %H:%M}"
-                )
+            if since > now:
+                reason = f"the certificate of {subject_text(member)} is not valid before {since:%Y-%m-%d %H:%M}"
                 return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
         for member in walk.path[1:]:
             if not _strong_issuer(member):
-                reason = f"the key of the issuer {_subject(member)} is weak or of a type that is not supported"
+                reason = f"the key of the issuer {subject_text(member)} is weak or of a type that is not supported"
                 return PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
         reason = (
-            f"the path of {_subject(walk.path[0])} breaks a rule of its issuers (CA, path length, name constraints)"
+            f"the path of {subject_text(walk.path[0])} breaks a rule of its issuers (CA, path length, name constraints)"
         )
         return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, reason)
 
@@ -89,7 +98,7 @@ class Diagnosis:
             for candidate in self._anchors + certificates[1:]:
                 if candidate.subject != path[-1].issuer or candidate in path:
                     continue
-                if _signed(path[-1], candidate):
+                if is_issued_by(path[-1], candidate):
                     issuer = candidate
                     break
                 if _same_key_identifier(path[-1], candidate):
@@ -101,6 +110,11 @@ class Diagnosis:
         return _Walk(tuple(path), anchored=True, broken=None)
 
 
+def _unknown(last: x509.Certificate) -> PeerError:
+    reason = f"no trust anchor for {issuer_text(last)}, who issued {subject_text(last)}"
+    return PeerError(AlertDescription.UNKNOWN_CA, reason)
+
+
 def usage_fault(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> str | None:
     """Why extendedKeyUsage forbids the use, None if it doesn't (RFC 5280 section 4.2.1.12)."""
     try:
@@ -110,7 +124,7 @@ def usage_fault(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> 
     if usage in allowed or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in allowed:
         return None
     role = "servers" if usage == ExtendedKeyUsageOID.SERVER_AUTH else "clients"
-    return f"extendedKeyUsage of {_subject(certificate)} is not for TLS {role}"
+    return f"extendedKeyUsage of {subject_text(certificate)} is not for TLS {role}"
 
 
 def signing_fault(certificate: x509.Certificate) -> str | None:
@@ -119,15 +133,7 @@ def signing_fault(certificate: x509.Certificate) -> str | None:
         allowed = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
         return None
-    return None if allowed.digital_signature else f"keyUsage of {_subject(certificate)} lacks digitalSignature"
-
-
-def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
+    return None if allowed.digital_signature else f"keyUsage of {subject_text(certificate)} lacks digitalSignature"
 
 
 def _same_key_identifier(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -145,7 +151,7 @@ def _strong_issuer(certificate: x509.Certificate) -> bool:
     except (ValueError, UnsupportedAlgorithm):
         return False
     if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size >= 2048
+        return key.key_size >= MINIMUM_RSA_BITS
     return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in ("secp256r1", "secp384r1", "secp521r1")
 
 
@@ -154,14 +160,6 @@ def _name_fault(end: x509.Certificate, name: str) -> str:
         names = end.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return f"the server's certificate has no subjectAltName, so it is not for {name!r}"
-    shown = [repr(str(other.value)) for other in list(names)[:SHOWN_NAMES]]
+    shown = [quoted(str(other.value)) for other in list(names)[:SHOWN_NAMES]]
     more = f" and {len(list(names)) - SHOWN_NAMES} more" if len(list(names)) > SHOWN_NAMES else ""
     return f"the server's certificate is for {', '.join(shown)}{more}, not for {name!r}"
-
-
-def _subject(certificate: x509.Certificate) -> str:
-    return repr(certificate.subject.rfc4514_string())
-
-
-def _issuer(certificate: x509.Certificate) -> str:
-    return repr(certificate.issuer.rfc4514_string())

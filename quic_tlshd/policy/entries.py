@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,8 @@ from quic_tlshd.policy.config import Config, ConfigError
 from quic_tlshd.policy.credentials import Credential, CredentialError, load_credential
 from quic_tlshd.policy.ini import NamedFile, Section, Source, Warned, load_sections
 from quic_tlshd.policy.registry import Entry, Registry, RegistryError
+from quic_tlshd.policy.resolve import canonical_name
+from quic_tlshd.policy.text import is_address
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.iana import CipherSuite
@@ -61,7 +62,7 @@ class Loaded:
     warnings: tuple[Warned, ...] = ()
 
 
-def load(config: Config, generation: int = 0, now: datetime | None = None) -> Loaded:
+def load(config: Config, now: datetime | None = None) -> Loaded:
     """Load everything that the configuration names; ConfigError with file, line and reason if any of it can't be used.
 
     now: what dates are judged by.
@@ -79,7 +80,7 @@ def load(config: Config, generation: int = 0, now: datetime | None = None) -> Lo
         loader.add_client(config.client)
     registry = Registry()
     with loader.gathering():
-        registry = loader.registry(generation)
+        registry = loader.registry()
     if loader.errors:
         loader.errors[0].others = tuple(loader.errors[1:])
         raise loader.errors[0]
@@ -107,9 +108,9 @@ class _Loader:
         except ConfigError as error:
             self.errors.append(error)
 
-    def registry(self, generation: int) -> Registry:
+    def registry(self) -> Registry:
         try:
-            return Registry(generation, tuple(self.entries), self.anchors.trust)
+            return Registry(tuple(self.entries), self.anchors.trust)
         except RegistryError as error:
             raise self.sources[error.entry].error(error.reason) from None
 
@@ -214,14 +215,15 @@ class _Loader:
 
 
 def _entry_files(config: Config) -> list[Path]:
-    if not config.registry.is_dir():
-        if config.registry_source is None:
-            return []
-        raise config.registry_source.error(f"{config.registry} is not a directory")
     try:
         return sorted(path for path in config.registry.iterdir() if path.suffix == ".conf")
+    except (FileNotFoundError, NotADirectoryError):
+        if config.registry_source is None:
+            return []
+        raise config.registry_source.error(f"{config.registry} is not a directory") from None
     except OSError as error:
-        raise Source(config.registry).error(error.strerror or type(error).__name__) from None
+        reason = error.strerror or type(error).__name__
+        raise (config.registry_source or Source(config.registry)).error(f"{config.registry}: {reason}") from None
 
 
 def _entry_name(section: Section) -> str:
@@ -245,25 +247,17 @@ def _alpn(section: Section) -> tuple[bytes, ...]:
 
 
 def _server_names(section: Section, role: Role) -> tuple[str, ...]:
-    names = tuple(name.lower() for name in section.texts("server_name"))
+    names = section.texts("server_name")
     for name in names:
         source = section.source_of("server_name")
         if not name.isascii():
             raise source.error(f"server_name has {name!r}: write an internationalized name as A-labels (xn--)")
-        if _is_address(name):
+        if is_address(name):
             if role is Role.SERVER:
                 raise source.error(f"server_name has {name!r}: a client can't name an address (RFC 6066 section 3)")
-        elif len(name) > _MAXIMUM_NAME or not _SERVER_NAME.fullmatch(name):
+        elif len(name) > _MAXIMUM_NAME or not _SERVER_NAME.fullmatch(name.lower()):
             raise source.error(f"server_name has {name!r}: not a DNS name, with '*' as the whole first label at most")
-    return names
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return tuple(canonical_name(name) for name in names)
 
 
 def _code_points(section: Section, key: str, ours: tuple[CodePoint, ...]) -> tuple[CodePoint, ...]:

@@ -14,7 +14,11 @@ from typing import TypeVar
 
 from iniconfig import IniConfig, ParseError
 
+from quic_tlshd.policy.files import read_regular
+
 Choice = TypeVar("Choice", bound=Enum)
+
+MAXIMUM_FILE = 1 << 22  # bytes
 
 
 class ConfigError(Exception):
@@ -173,7 +177,8 @@ class Section:
 def load_sections(path: Path) -> tuple[Section, ...]:
     """The sections of a file in their order; ConfigError if it can't be read or understood."""
     try:
-        text = path.read_text(encoding="utf-8")
+        # A line may end with CR LF or CR too.
+        text = read_regular(path, MAXIMUM_FILE).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ConfigError(path, None, error.strerror or type(error).__name__) from None
     except UnicodeDecodeError as error:

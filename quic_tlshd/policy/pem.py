@@ -12,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
+from quic_tlshd.policy.files import read_regular
+
 MAXIMUM_FILE = 1 << 24  # bytes; the system's store has 200 thousand
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -97,10 +99,6 @@ def _load_certificate(block: bytes) -> x509.Certificate:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAXIMUM_FILE + 1)
+        return read_regular(path, MAXIMUM_FILE)
     except OSError as error:
         raise FileError(path, error.strerror or type(error).__name__) from None
-    if len(data) > MAXIMUM_FILE:
-        raise FileError(path, f"longer than {MAXIMUM_FILE} bytes")
-    return data

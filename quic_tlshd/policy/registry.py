@@ -1,6 +1,6 @@
 """The registry: which credentials and which policy go with a role, an ALPN and a server name.
 
-Immutable: an edit gives a new registry, and a handshake keeps the one it began with. It crosses to the workers as
+Immutable: an edit gives a new registry, and a handshake keeps the entries it began with. It crosses to the workers as
 msgpack and holds public parts only: certificates, never keys.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from quic_tlshd.policy.text import alpn_text as alpn_text
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup
@@ -63,12 +64,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """All entries and the trust anchors they refer to. RegistryError if two entries claim the same.
+    """All entries and the trust anchors they refer to. RegistryError if two entries claim the same."""
 
-    generation: counts the registries of one daemon, so that a handshake can say which one decided.
-    """
-
-    generation: int = 0
     entries: tuple[Entry, ...] = ()
     trust: dict[str, TrustAnchors] = {}
 
@@ -89,12 +86,12 @@ class Registry(msgspec.Struct, frozen=True):
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def with_entry(self, entry: Entry, anchors: TrustAnchors | None = None) -> Registry:
-        """The next generation, with one entry more, and the trust anchors that it names if they are new."""
+        """This registry with one entry more, and the trust anchors that it names if they are new."""
         trust = self.trust if anchors is None else {**self.trust, anchors.name: anchors}
-        return Registry(self.generation + 1, (*self.entries, entry), trust)
+        return Registry((*self.entries, entry), trust)
 
     def without_entry(self, name: str) -> Registry:
-        """The next generation without that entry and without trust anchors that nothing uses any more.
+        """This registry without that entry and without trust anchors that nothing uses any more.
 
         RegistryError if there is no such entry.
         """
@@ -103,12 +100,7 @@ class Registry(msgspec.Struct, frozen=True):
             raise RegistryError(name, f"there is no entry {name}")
         used = {entry.trust for entry in entries}
         trust = {key: anchors for key, anchors in self.trust.items() if key in used}
-        return Registry(self.generation + 1, entries, trust)
-
-
-def alpn_text(alpn: tuple[bytes, ...]) -> str:
-    """ALPN names for people: what isn't printable ASCII is escaped."""
-    return ", ".join(repr(name)[2:-1] for name in alpn)
+        return Registry(entries, trust)
 
 
 def _overlap(entry: Entry, other: Entry, alpn: bytes | None, pattern: str | None) -> str:

@@ -7,19 +7,42 @@ before one for any.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 
-from quic_tlshd.policy.registry import Entry, Registry, alpn_text
+from quic_tlshd.policy.registry import Entry, Registry
+from quic_tlshd.policy.text import alpn_text, quoted, shown
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 
 EXACT, WILDCARD, DEFAULT = range(3)
+_MAXIMUM_NAME = 255
 
 
-def candidates(registry: Registry, role: Role, alpn: tuple[bytes, ...], peername: str | None) -> tuple[Entry, ...]:
+def canonical_name(name: str) -> str:
+    """The one spelling of a server's name that entries and requests are compared by, and that is verified and sent.
+
+    Lower case without a dot at the end, a numeric address as `ipaddress` writes it. ValueError for what can be neither:
+    nothing, more than 255 characters, or any but printable ASCII without spaces.
+    """
+    if not (name.isascii() and name.isprintable()) or " " in name or len(name) > _MAXIMUM_NAME:
+        raise ValueError(f"{quoted(name)} can be no server's name")
+    name = name.lower().removesuffix(".")
+    if not name:
+        raise ValueError("the server's name is empty")
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name
+
+
+def candidates(
+    registry: Registry, role: Role, alpn: tuple[bytes, ...] | None, peername: str | None
+) -> tuple[Entry, ...]:
     """The entries that a request may use, and no others will sign for it.
 
-    alpn: a client's offer, where no ALPN leaves only entries for any; a server transport's list, empty for any.
-    peername: whom a client will verify; a server learns the name only from the ClientHello.
+    alpn: a client's offer, where no ALPN leaves only entries for any; a server transport's list, empty for any; None
+    where only the transport knows the list, so that no entry can be ruled out by it yet.
+    peername: whom a client will verify, canonical; a server learns the name only from the ClientHello.
     """
     if role is Role.SERVER:
         return tuple(
@@ -31,7 +54,7 @@ def candidates(registry: Registry, role: Role, alpn: tuple[bytes, ...], peername
         entry
         for entry in registry.entries
         if entry.role is role
-        and (not entry.alpn or _overlap(entry.alpn, alpn))
+        and (alpn is None or not entry.alpn or _overlap(entry.alpn, alpn))
         and name_rank(entry, peername) is not None
     )
 
@@ -70,7 +93,7 @@ def choose_server(
         if alert is AlertDescription.UNRECOGNIZED_NAME:
             alert = AlertDescription.MISSING_EXTENSION
         raise PeerError(alert, f"the client names no server and there is no default for {what}")
-    raise PeerError(entry.mismatch_alert, f"no entry serves the name {server_name!r} for {what}")
+    raise PeerError(entry.mismatch_alert, f"no entry serves the name {quoted(server_name)} for {what}")
 
 
 def choose_client(entries: Iterable[Entry], alpn: tuple[bytes, ...], peername: str | None) -> Entry:
@@ -82,7 +105,7 @@ def choose_client(entries: Iterable[Entry], alpn: tuple[bytes, ...], peername: s
         if rank is not None and (common or not entry.alpn):
             ranked.append(((rank, not entry.alpn, common[0] if common else len(alpn)), entry))
     if not ranked:
-        raise LookupError(f"no client entry is for {peername or 'a peer without a name'}")
+        raise LookupError(f"no client entry is for {'a peer without a name' if peername is None else shown(peername)}")
     return min(ranked, key=lambda item: item[0])[1]
 
 

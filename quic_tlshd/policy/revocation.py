@@ -10,6 +10,7 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from quic_tlshd.policy.certificates import subject_text
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 
 _LOG = logging.getLogger(__name__)
@@ -65,8 +66,10 @@ class RevocationLists:
                 if until is not None and until < now:
                     entry.report(f"expired on {until:%Y-%m-%d}; what was revoked since is not known")
                 if certificate.serial_number in entry.serials:
-                    subject = certificate.subject.rfc4514_string()
-                    reason = f"the certificate of {subject!r} is revoked (serial {certificate.serial_number:x})"
+                    reason = (
+                        f"the certificate of {subject_text(certificate)} is revoked "
+                        f"(serial {certificate.serial_number:x})"
+                    )
                     raise PeerError(AlertDescription.CERTIFICATE_REVOKED, reason)
 
 

@@ -27,16 +27,15 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
+from quic_tlshd.policy.certificates import MAXIMUM_CURVE_BITS, MAXIMUM_RSA_BITS, MINIMUM_RSA_BITS, subject_text
 from quic_tlshd.policy.diagnosis import Diagnosis, signing_fault, usage_fault
 from quic_tlshd.policy.registry import TrustAnchors
 from quic_tlshd.policy.revocation import RevocationLists
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.signature import schemes_of
 
-MAXIMUM_CERTIFICATES = 10
+MAXIMUM_CERTIFICATES = 6  # real chains have up to 4, and what a path costs to refuse grows with its square
 MAXIMUM_CHAIN = 100 * 1024  # bytes
-MINIMUM_RSA_BITS = 2048
-MAXIMUM_RSA_BITS = 8192  # a larger key would only buy the peer our time
 REMEMBERED = 512  # paths
 REMEMBERED_CHAIN = 16 * 1024  # bytes; what is longer is verified each time, so that the memory is bounded too
 
@@ -75,7 +74,11 @@ class TrustStore:
         return self._verify(chain, name, now)
 
     def verify_client(self, chain: tuple[bytes, ...], now: datetime) -> CertificatePublicKeyTypes:
-        """Verify a client's chain, see verify_server; a client certificate needs no subjectAltName."""
+        """Verify a client's chain, see verify_server; a client certificate needs no subjectAltName.
+
+        Name constraints of its issuers bind the names in subjectAltName only (RFC 5280 section 4.2.1.10), so a client
+        certificate without any is within every constraint: its subject is not a name that we rely on.
+        """
         return self._verify(chain, None, now)
 
     def _verify(self, chain: tuple[bytes, ...], name: str | None, now: datetime) -> CertificatePublicKeyTypes:
@@ -85,6 +88,7 @@ class TrustStore:
             return known.public_key
         certificates = _parse(chain)
         public_key = _end_key(certificates[0])
+        _check_cost(certificates[1:])
         path = self._build_path(certificates, name, now)
         self._revocation.check(path, now)
         self._remember(chain, name, public_key, path)
@@ -96,6 +100,7 @@ class TrustStore:
         if self._store is None:
             raise PeerError(AlertDescription.UNKNOWN_CA, "there is no trust anchor to verify a certificate with")
         subject = None if name is None else _subject(name)
+        self._diagnosis.refuse_strangers(certificates)
         end, intermediates = certificates[0], list(certificates[1:])
         builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAXIMUM_CERTIFICATES)
         try:
@@ -163,6 +168,20 @@ def _end_key(end: x509.Certificate) -> CertificatePublicKeyTypes:
         what = f"curve {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
         raise PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, f"no signature scheme is for the key ({what})")
     return key
+
+
+def _check_cost(issuers: tuple[x509.Certificate, ...]) -> None:
+    """Refuse keys that only make verification slow, before anything is verified with them."""
+    for issuer in issuers:
+        try:
+            key = issuer.public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            continue  # nothing can be verified with it
+        limit = MAXIMUM_CURVE_BITS if isinstance(key, ec.EllipticCurvePublicKey) else MAXIMUM_RSA_BITS
+        bits = getattr(key, "key_size", 0)
+        if bits > limit:
+            reason = f"the key of the issuer {subject_text(issuer)} has {bits} bits, more than {limit}"
+            raise PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
 
 
 def _subject(name: str) -> x509.DNSName | x509.IPAddress:

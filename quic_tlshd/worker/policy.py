@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from errno import EACCES
-from ipaddress import ip_address
+from errno import EACCES, EINVAL
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from quic_tlshd.endpoint.interface import EndpointError, Settings
-from quic_tlshd.policy.registry import Entry, Registry, alpn_text
+from quic_tlshd.policy.registry import Entry, Registry
 from quic_tlshd.policy.resolve import choose_client, choose_server
+from quic_tlshd.policy.text import alpn_text, is_address
 from quic_tlshd.policy.trust import TrustStore
 from quic_tlshd.request import PSK, AuthMode, HandshakeRequest
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -69,14 +69,14 @@ class Policy:
                 request.certificates or entry.certificates,
                 wish,
                 None if wish is ClientCertificate.NONE else self._client_verifier(entry),
-                _cipher_suites(entry, settings),
+                _served(entry.cipher_suites, settings),
                 entry.groups or DEFAULT_GROUPS,
             )
 
         return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit)
 
     def client_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ClientParameters:
-        """EndpointError(EACCES) if the registry has no entry for the request."""
+        """EndpointError: EACCES if the registry has no entry for the request, EINVAL if no cipher suite is left."""
         seen.alpn_offered = alpn = settings.alpn or request.alpn
         if request.auth_mode is AuthMode.PSK:
             return _psk_client(request, alpn, settings)
@@ -91,11 +91,11 @@ class Policy:
         return ClientParameters(
             entry.name,
             self._server_verifier(entry, request.peername),
-            None if _is_address(request.peername) else request.peername,
+            None if is_address(request.peername) else request.peername,
             alpn,
             (request.certificates or entry.certificates) if shows else (),
             settings.transport_parameters,
-            _cipher_suites(entry, settings),
+            _offered(_usable(entry.cipher_suites, settings)),
             groups,
             key_shares=_key_shares(groups),
             compatibility_mode=settings.transport_parameters is None,
@@ -134,7 +134,7 @@ def _psk_server(allowed: tuple[bytes, ...], settings: Settings, seen: Seen) -> S
         if allowed and offered and alpn is None:
             reason = f"the client offers ALPN {alpn_text(offered)}, served is {alpn_text(allowed)}"
             raise PeerError(AlertDescription.NO_APPLICATION_PROTOCOL, reason)
-        return ServerChoice(PSK, alpn, (), cipher_suites=_usable(DEFAULT_CIPHER_SUITES, settings))
+        return ServerChoice(PSK, alpn, (), cipher_suites=_served((), settings))
 
     return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit, find_psk=True)
 
@@ -143,15 +143,15 @@ def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Se
     """All identities in one ClientHello; over QUIC psk_ke too, which is all that some servers do there."""
     over_quic = settings.transport_parameters is not None
     hashes = {psk.hash_name for psk in request.psks}
-    suites = _usable(DEFAULT_CIPHER_SUITES, settings)
+    suites = _usable((), settings)
     name = request.peername
     return ClientParameters(
         PSK,
         None,
-        None if name is None or _is_address(name) else name,
+        None if name is None or is_address(name) else name,
         alpn,
         transport_parameters=settings.transport_parameters,
-        cipher_suites=tuple([suite for suite in suites if suite.hash in hashes]),
+        cipher_suites=_offered(tuple([suite for suite in suites if suite.hash in hashes])),
         key_shares=_key_shares(DEFAULT_GROUPS),
         compatibility_mode=not over_quic,
         record_size_limit=settings.record_size_limit,
@@ -160,15 +160,33 @@ def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Se
     )
 
 
-def _cipher_suites(entry: Entry, settings: Settings) -> tuple[CipherSuite, ...]:
-    return _usable(entry.cipher_suites or DEFAULT_CIPHER_SUITES, settings)
-
-
 def _usable(suites: tuple[CipherSuite, ...], settings: Settings) -> tuple[CipherSuite, ...]:
-    """The suites that the transport can protect packets with."""
-    if not settings.cipher_suites:
-        return suites
-    return tuple([suite for suite in suites if suite in settings.cipher_suites])
+    """Of the entry's suites (the default ones if it names none) those that the transport can protect packets with."""
+    return tuple(
+        [
+            suite
+            for suite in suites or DEFAULT_CIPHER_SUITES
+            if not settings.cipher_suites or suite in settings.cipher_suites
+        ]
+    )
+
+
+_NO_SUITE = "no cipher suite is both the transport's and allowed here"
+
+
+def _offered(suites: tuple[CipherSuite, ...]) -> tuple[CipherSuite, ...]:
+    """A client's suites; EndpointError(EINVAL) where a ClientHello would have none."""
+    if not suites:
+        raise EndpointError(EINVAL, _NO_SUITE)
+    return suites
+
+
+def _served(suites: tuple[CipherSuite, ...], settings: Settings) -> tuple[CipherSuite, ...]:
+    """A server's suites; PeerError(handshake_failure) where there are none, whatever the client offers."""
+    usable = _usable(suites, settings)
+    if not usable:
+        raise PeerError(AlertDescription.HANDSHAKE_FAILURE, _NO_SUITE)
+    return usable
 
 
 def _key_shares(groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
@@ -176,11 +194,3 @@ def _key_shares(groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
     that is none."""
     classic = next((group for group in groups if group not in _HYBRIDS), groups[0])
     return tuple(dict.fromkeys((groups[0], classic)))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

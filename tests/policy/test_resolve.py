@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quic_tlshd.policy.registry import Entry, Registry
-from quic_tlshd.policy.resolve import candidates, choose_client, choose_server
+from quic_tlshd.policy.resolve import candidates, canonical_name, choose_client, choose_server
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription as A
 from quic_tlshd.tls.alert import PeerError
@@ -111,6 +111,22 @@ def test_reason_escapes_what_the_peer_sent() -> None:
     assert caught.value.reason.isprintable()
 
 
+def test_reason_is_short_whatever_the_peer_sent() -> None:
+    with pytest.raises(PeerError) as caught:
+        choose_server(NAMED[:1], None, tuple(bytes([1]) * 250 + bytes([number]) for number in range(120)), ())
+    assert len(caught.value.reason) < 700
+    assert "and 112 more" in caught.value.reason
+    with pytest.raises(PeerError) as caught:
+        choose_server(NAMED[:1], "a" * 60000, (b"h3",), ())
+    assert len(caught.value.reason) < 200
+
+
+def test_alpn_in_a_reason_can_not_pretend_to_be_more() -> None:
+    with pytest.raises(PeerError) as caught:
+        choose_server(NAMED[:1], None, (b"h3x, served is h3x: fine",), ())
+    assert caught.value.reason == "the client offers ALPN 'h3x, served is h3x: fine', served is h3"
+
+
 CLIENTS = (
     entry("c-any", role=Role.CLIENT),
     entry("c-smb", "smb", role=Role.CLIENT),
@@ -135,10 +151,31 @@ CLIENTS = (
 )
 def test_client(alpn: str, peername: str | None, usable: str, chosen: str) -> None:
     offered = tuple(alpn.encode().split())
-    found = candidates(Registry(1, (*ENTRIES, *CLIENTS)), Role.CLIENT, offered, peername)
+    found = candidates(Registry((*ENTRIES, *CLIENTS)), Role.CLIENT, offered, peername)
     assert [candidate.name for candidate in found] == usable.split()
     assert choose_client(found, offered, peername).name == chosen
     assert choose_client(CLIENTS, offered, peername).name == chosen
+
+
+def test_candidates_of_a_client_whose_alpn_only_the_transport_knows() -> None:
+    found = candidates(Registry((*ENTRIES, *CLIENTS)), Role.CLIENT, None, "a.example.org")
+    assert [candidate.name for candidate in found] == ["c-any", "c-smb", "c-h3", "c-smb-wild"]
+    assert choose_client(found, (b"h3",), "a.example.org").name == "c-h3"
+    assert choose_client(found, (), "a.example.org").name == "c-any"
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [("A.Example.", "a.example"), ("192.0.2.1", "192.0.2.1"), ("FE80:0::1%eth0", "fe80::1%eth0"), ("a_b", "a_b")],
+)
+def test_canonical_name(name: str, canonical: str) -> None:
+    assert canonical_name(name) == canonical_name(canonical) == canonical
+
+
+@pytest.mark.parametrize("name", ["", ".", " ", "a b", "a\0", "ä", "a" * 256])
+def test_no_canonical_name(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        canonical_name(name)
 
 
 def test_no_client_entry() -> None:
@@ -155,7 +192,7 @@ def test_no_client_entry() -> None:
     ],
 )
 def test_server_candidates(alpn: str, usable: str) -> None:
-    found = candidates(Registry(1, (*ENTRIES, *CLIENTS)), Role.SERVER, tuple(alpn.encode().split()), "ignored.example")
+    found = candidates(Registry((*ENTRIES, *CLIENTS)), Role.SERVER, tuple(alpn.encode().split()), "ignored.example")
     assert [candidate.name for candidate in found] == usable.split()
 
 
@@ -167,7 +204,7 @@ NAMES = st.none() | st.sampled_from(["www.example.org", "files.example.org", "a.
 def test_choice_is_offered_allowed_and_a_candidate(
     name: str | None, offered: tuple[bytes, ...], allowed: tuple[bytes, ...], entries: set[Entry]
 ) -> None:
-    registry = Registry(1, tuple(entries))
+    registry = Registry(tuple(entries))
     try:
         chosen, alpn = choose_server(registry.entries, name, offered, allowed)
     except PeerError:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -274,3 +276,122 @@ def test_whatever_a_peer_sends_verifies_or_is_a_peer_error(
 @given(st.text(max_size=40))
 def test_any_name_is_answered(name: str) -> None:
     assert refusal(FUZZED_STORE, FUZZED, name).alert is AlertDescription.BAD_CERTIFICATE
+
+
+def crafted(
+    subject: str,
+    issuer: str,
+    key: pki.PrivateKey,
+    signer: pki.PrivateKey,
+    *extensions: x509.ExtensionType,
+    ca: bool = True,
+) -> bytes:
+    """A certificate as no authority would issue one."""
+
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, text, _validate=False)])
+
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca, None), critical=True)
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+KEY = pki.generate_key("p256")
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length")
+def test_a_reason_is_short_whatever_names_are_in_a_certificate() -> None:
+    bad = "\x01" * 40000
+    anchor = crafted(bad, bad, KEY, KEY)
+    names = x509.SubjectAlternativeName([x509.DNSName("a" * 9000)])
+    wrong_usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.2.3.4")])
+    past = crafted(bad, bad, KEY, KEY, ca=False)
+    crl = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(x509.load_der_x509_certificate(anchor).subject)
+        .last_update(NOW)
+        .next_update(NOW + timedelta(days=1))
+        .add_revoked_certificate(
+            x509.RevokedCertificateBuilder()
+            .serial_number(x509.load_der_x509_certificate(past).serial_number)
+            .revocation_date(NOW)
+            .build()
+        )
+        .sign(KEY, hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
+    for trust, chain, name, now in (
+        (store(), (past,), "a.example", NOW),
+        (store(anchor), (past,), None, NOW + timedelta(days=2)),
+        (store(anchor), (past,), None, NOW - timedelta(days=2)),
+        (store(anchor), (crafted("a", bad, KEY, KEY, names, ca=False),), "b.example", NOW),
+        (store(anchor), (crafted(bad, bad, KEY, KEY, wrong_usage, ca=False),), None, NOW),
+        (store(anchor), (crafted(bad, bad, KEY, pki.generate_key("p256"), ca=False),), None, NOW),
+        (store(anchor, crls=(crl,)), (past,), None, NOW),
+    ):
+        error = refusal(trust, chain, name, now)
+        assert len(error.reason) < 400
+        assert "…" in error.reason
+        assert error.reason.isprintable()
+
+
+@pytest.mark.parametrize("key_type", ["rsa", "brainpool"])
+def test_keys_that_only_cost_time_are_refused_before_anything_is_verified(
+    key_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quic_tlshd.policy.trust.MAXIMUM_CURVE_BITS", 255)  # no curve in use is above the real one
+    monkeypatch.setattr("quic_tlshd.policy.trust.MAXIMUM_RSA_BITS", 2047)
+    monkeypatch.setattr("quic_tlshd.policy.trust.TrustStore._build_path", None)
+    slow = pki.generate_key(key_type)
+    chain = (*ROOT.issue().chain, crafted("slow", "test root", slow, KEY))
+    error = refusal(store(), chain)
+    assert error.alert is AlertDescription.UNSUPPORTED_CERTIFICATE
+    assert "bits, more than" in error.reason
+
+
+def test_a_stranger_costs_no_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several certificates of one name and key let a verifier try all their orders."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a signature is verified")
+
+    monkeypatch.setattr("quic_tlshd.policy.trust.PolicyBuilder", fail)
+    monkeypatch.setattr("quic_tlshd.policy.diagnosis.is_issued_by", fail)
+    chain = (
+        crafted("end", "X", KEY, KEY, ca=False),
+        *(crafted("X", "X", KEY, KEY) for _ in range(MAXIMUM_CERTIFICATES - 1)),
+    )
+    for name in ("a.example", None):
+        error = refusal(store(), chain, name)
+        assert error.alert is AlertDescription.UNKNOWN_CA
+        assert error.reason == "no trust anchor for 'O=X', who issued 'O=X'"
+
+
+def test_long_chains_of_real_life_fit() -> None:
+    authority = ROOT
+    for depth in range(4):
+        authority = authority.intermediate(f"level {depth}")
+    chain = authority.issue().chain
+    assert len(chain) == 5
+    store().verify_server(chain, "a.example", NOW)
+    assert refusal(store(), chain * 2).alert is AlertDescription.BAD_CERTIFICATE
+
+
+def test_a_name_constraint_binds_the_names_that_a_client_certificate_has() -> None:
+    constraint = x509.NameConstraints([x509.DNSName("b.example")], None)
+    above = crafted("test root 2", "test root", KEY, ROOT.private_key, constraint)
+    root = crafted("test root", "test root", ROOT.private_key, ROOT.private_key)
+    names = x509.SubjectAlternativeName([x509.DNSName("a.example")])
+    outside = crafted("a.example", "test root 2", KEY, KEY, names, ca=False)
+    assert refusal(store(root), (outside, above), None).alert is AlertDescription.CERTIFICATE_UNKNOWN
+    store(root).verify_client((crafted("a.example", "test root 2", KEY, KEY, ca=False), above), NOW)

@@ -1,0 +1,78 @@
+"""What the engine is told, where the entry and the transport do not go together."""
+
+from __future__ import annotations
+
+from errno import EACCES, EINVAL
+
+import pytest
+
+from quic_tlshd.endpoint.interface import EndpointError, Settings
+from quic_tlshd.policy.registry import Entry, Registry, TrustAnchors
+from quic_tlshd.request import AuthMode, HandshakeRequest, Role
+from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.iana import CipherSuite
+from quic_tlshd.tls.parameters import Psk
+from quic_tlshd.worker.policy import Policy, Seen
+
+AES, CHACHA = CipherSuite.TLS_AES_128_GCM_SHA256, CipherSuite.TLS_CHACHA20_POLY1305_SHA256
+OTHER = Settings(cipher_suites=(0x9999,))
+ENTRIES = (
+    Entry(name="client", role=Role.CLIENT, source="test:1", trust="ca", cipher_suites=(AES,)),
+    Entry(name="smb", role=Role.CLIENT, source="test:2", trust="ca", alpn=(b"smb",)),
+    Entry(name="server", role=Role.SERVER, source="test:3", cipher_suites=(AES,)),
+)
+POLICY = Policy(Registry(ENTRIES, {"ca": TrustAnchors("ca")}))
+
+
+def request(role: Role, mode: AuthMode = AuthMode.X509, peername: str | None = "a.example") -> HandshakeRequest:
+    return HandshakeRequest(
+        id=1,
+        role=role,
+        auth_mode=mode,
+        timeout=5,
+        peer="test",
+        peername=peername,
+        psks=(Psk(b"identity", bytes(32)),) if mode is AuthMode.PSK else (),
+        entries=tuple(entry.name for entry in ENTRIES if entry.role is role),
+    )
+
+
+@pytest.mark.parametrize("mode", [AuthMode.X509, AuthMode.PSK])
+def test_a_client_without_any_cipher_suite_sends_nothing(mode: AuthMode) -> None:
+    with pytest.raises(EndpointError, match="no cipher suite") as caught:
+        POLICY.client_parameters(request(Role.CLIENT, mode), OTHER, Seen())
+    assert caught.value.errno == EINVAL
+
+
+@pytest.mark.parametrize("mode", [AuthMode.X509, AuthMode.PSK])
+def test_a_server_without_any_cipher_suite_says_why(mode: AuthMode) -> None:
+    parameters = POLICY.server_parameters(request(Role.SERVER, mode), OTHER, Seen())
+    with pytest.raises(PeerError, match="no cipher suite") as caught:
+        parameters.choose(None, ())
+    assert caught.value.alert is AlertDescription.HANDSHAKE_FAILURE
+
+
+def test_the_entrys_suites_that_the_transport_has() -> None:
+    settings = Settings(cipher_suites=(CHACHA, AES))
+    assert POLICY.client_parameters(request(Role.CLIENT), settings, Seen()).cipher_suites == (AES,)
+    assert POLICY.server_parameters(request(Role.SERVER), settings, Seen()).choose(None, ()).cipher_suites == (AES,)
+    psk = POLICY.client_parameters(request(Role.CLIENT, AuthMode.PSK), settings, Seen())
+    assert set(psk.cipher_suites) == {AES, CHACHA}
+
+
+@pytest.mark.parametrize(("alpn", "entry"), [((b"smb",), "smb"), ((b"h3",), "client"), ((), "client")])
+def test_the_sockets_own_alpn_decides_among_the_entries(alpn: tuple[bytes, ...], entry: str) -> None:
+    assert POLICY.client_parameters(request(Role.CLIENT), Settings(alpn=alpn), Seen()).entry == entry
+
+
+@pytest.mark.parametrize(
+    ("peername", "sent"), [("a.example", "a.example"), ("192.0.2.1", None), ("2001:db8::1", None), ("fe80::1%x", None)]
+)
+def test_no_address_is_sent_as_a_server_name(peername: str, sent: str | None) -> None:
+    assert POLICY.client_parameters(request(Role.CLIENT, peername=peername), Settings(), Seen()).server_name == sent
+
+
+def test_a_client_must_know_whom_it_verifies() -> None:
+    with pytest.raises(EndpointError) as caught:
+        POLICY.client_parameters(request(Role.CLIENT, peername=None), Settings(), Seen())
+    assert caught.value.errno == EACCES
