@@ -34,13 +34,24 @@ class Diagnosis:
         self._subjects = frozenset(anchor.subject for anchor in anchors)
 
     def refuse_strangers(self, certificates: tuple[x509.Certificate, ...]) -> None:
-        """PeerError(unknown_ca) if by the names alone no path can end at a trust anchor: no signature is worth it."""
-        if certificates[0] in self._anchors or any(member.issuer in self._subjects for member in certificates):
+        """PeerError if no path of names and signatures leads from the first certificate to a trust anchor.
+
+        A path verifier tries every order of issuers that have one name and key, which takes factorial time where none
+        leads anywhere. This asks of each pair of certificates once, and of none where the names can't fit.
+        """
+        if certificates[0] in self._anchors:
             return
-        path = [certificates[0]]
-        while above := [each for each in certificates if each.subject == path[-1].issuer and each not in path]:
-            path.append(above[0])
-        raise _unknown(path[-1])
+        if not any(member.issuer in self._subjects for member in certificates):
+            path = [certificates[0]]
+            while above := [each for each in certificates if each.subject == path[-1].issuer and each not in path]:
+                path.append(above[0])
+            raise _unknown(path[-1])
+        walk = self._walk(certificates)
+        if walk.broken is not None:
+            reason = f"the signature on the certificate of {subject_text(walk.broken)} does not verify"
+            raise PeerError(AlertDescription.BAD_CERTIFICATE, reason)
+        if not walk.anchored:
+            raise _unknown(walk.path[-1])
 
     def explain(
         self,
@@ -50,7 +61,8 @@ class Diagnosis:
         now: datetime,
         anyone: ClientVerifier,
     ) -> PeerError:
-        """The PeerError for a chain that was refused. anyone: verifies a path for any usage and name.
+        """The PeerError for a chain that was refused, though not as a stranger's. anyone: verifies a path for any usage
+        and name.
 
         If `anyone` is content, the usage or the name was at fault, else the path.
         """
@@ -69,11 +81,6 @@ class Diagnosis:
 
     def _explain_path(self, certificates: tuple[x509.Certificate, ...], now: datetime) -> PeerError:
         walk = self._walk(certificates)
-        if walk.broken is not None:
-            reason = f"the signature on the certificate of {subject_text(walk.broken)} does not verify"
-            return PeerError(AlertDescription.BAD_CERTIFICATE, reason)
-        if not walk.anchored:
-            return _unknown(walk.path[-1])
         for member in walk.path:
             since, until = member.not_valid_before_utc, member.not_valid_after_utc
             if until < now:
@@ -92,22 +99,25 @@ class Diagnosis:
         return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, reason)
 
     def _walk(self, certificates: tuple[x509.Certificate, ...]) -> _Walk:
-        path, broken = [certificates[0]], None
-        while path[-1] not in self._anchors:
-            issuer = None
-            for candidate in self._anchors + certificates[1:]:
-                if candidate.subject != path[-1].issuer or candidate in path:
-                    continue
-                if is_issued_by(path[-1], candidate):
-                    issuer = candidate
-                    break
-                if _same_key_identifier(path[-1], candidate):
-                    broken = path[-1]
-            if issuer is None:
-                return _Walk(tuple(path), anchored=False, broken=broken)
-            path.append(issuer)
-            broken = None
-        return _Walk(tuple(path), anchored=True, broken=None)
+        """The first way to a trust anchor, else the first dead end. No certificate is visited twice."""
+        ways: list[tuple[x509.Certificate, ...]] = [certificates[:1]]
+        visited, dead_end = {certificates[0]}, None
+        while ways:
+            path = ways.pop()
+            if path[-1] in self._anchors:
+                return _Walk(path, anchored=True, broken=None)
+            named = [
+                each
+                for each in self._anchors + certificates[1:]
+                if each.subject == path[-1].issuer and each not in visited
+            ]
+            issuers = [each for each in dict.fromkeys(named) if is_issued_by(path[-1], each)]
+            visited.update(issuers)
+            ways += [(*path, issuer) for issuer in reversed(issuers)]
+            if not issuers and dead_end is None:
+                claimed = any(_same_key_identifier(path[-1], each) for each in named)
+                dead_end = _Walk(path, anchored=False, broken=path[-1] if claimed else None)
+        return dead_end or _Walk(certificates[:1], anchored=False, broken=None)
 
 
 def _unknown(last: x509.Certificate) -> PeerError:

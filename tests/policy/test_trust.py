@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quic_tlshd.policy.certificates import is_issued_by
 from quic_tlshd.policy.registry import TrustAnchors
 from quic_tlshd.policy.trust import MAXIMUM_CERTIFICATES, TrustStore
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -395,3 +396,36 @@ def test_a_name_constraint_binds_the_names_that_a_client_certificate_has() -> No
     outside = crafted("a.example", "test root 2", KEY, KEY, names, ca=False)
     assert refusal(store(root), (outside, above), None).alert is AlertDescription.CERTIFICATE_UNKNOWN
     store(root).verify_client((crafted("a.example", "test root 2", KEY, KEY, ca=False), above), NOW)
+
+
+def test_issuers_of_one_name_and_key_are_not_tried_in_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One certificate that names a trust anchor must not open the way to the verifier for all others."""
+    verified = []
+
+    def count(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+        verified.append((certificate, issuer))
+        return is_issued_by(certificate, issuer)
+
+    monkeypatch.setattr("quic_tlshd.policy.trust.PolicyBuilder.build_client_verifier", None)
+    monkeypatch.setattr("quic_tlshd.policy.diagnosis.is_issued_by", count)
+    chain = (
+        crafted("end", "X", KEY, KEY, ca=False),
+        *(crafted("X", "X", KEY, KEY) for _ in range(MAXIMUM_CERTIFICATES - 2)),
+        crafted("decoy", "real", KEY, KEY),
+    )
+    error = refusal(store(crafted("real", "real", KEY, KEY)), chain, None)
+    assert error.alert is AlertDescription.UNKNOWN_CA
+    assert len(verified) == len(set(verified)) <= MAXIMUM_CERTIFICATES**2
+
+
+def test_a_dead_end_does_not_hide_another_way() -> None:
+    """A cross-signed issuer: one of its two certificates leads to an authority that is not ours."""
+    stranger = pki.generate_key("p256")
+    ours = crafted("ours", "ours", KEY, KEY)
+    middle = pki.generate_key("p256")
+    theirs, cross = crafted("M", "theirs", middle, stranger), crafted("M", "ours", middle, KEY)
+    names = x509.SubjectAlternativeName([x509.DNSName("a.example")])
+    end = crafted("end", "M", KEY, middle, names, ca=False)
+    for chain in ((end, theirs, cross), (end, cross, theirs)):
+        store(ours).verify_server(chain, "a.example", NOW)
+        assert "is for 'a.example', not for 'b.example'" in refusal(store(ours), chain, "b.example").reason
