@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from quic_tlshd.demo import interruption
+
+if __name__ == "__main__":
+    interruption.end_at_once()  # while the rest is loaded
+
 try:
     from quic_tlshd.demo.demo import main
 except ImportError as error:

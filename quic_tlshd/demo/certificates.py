@@ -72,7 +72,7 @@ class Authority:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    return certificate.fingerprint(hashes.SHA256())[:6].hex(":")
+    return certificate.fingerprint(hashes.SHA256())[:4].hex(":")
 
 
 def _name(common_name: str) -> x509.Name:

@@ -1,7 +1,7 @@
 """The demo, step by step: certificates, the daemon, a server without keys, three visits, and where the keys are.
 
 Everything happens in one temporary folder and on 127.0.0.1, takes some seconds, and leaves nothing behind. The exit
-status is 0 if all went as it should, 1 with one line that says why if not.
+status is 0 if all went as it should, 1 with one line that says why if not, and 128 and the signal's number after one.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import asyncio
 import errno
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Coroutine
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
-from quic_tlshd.demo import client
+from quic_tlshd.demo import client, interruption
 from quic_tlshd.demo.certificates import Authority, Identity, fingerprint
 from quic_tlshd.demo.client import Visit
 from quic_tlshd.demo.evidence import open_files, search_memory
 from quic_tlshd.demo.processes import DemoError, Programs
 
-LIMIT = 50.0  # seconds, for all of it
 REFUSED = 0x178  # CRYPTO_ERROR with the alert no_application_protocol (RFC 9001 section 8.1)
 SERVICES = {
     "h3": ("localhost", ec.SECP256R1()),
@@ -43,15 +44,16 @@ class Demo:
         stack.callback(self.programs.stop)
         self.port = 0
 
-    async def run(self) -> None:
+    def run(self) -> None:
         self.make_certificates()
         with self.console.status("Starting the daemon ..."):
-            await asyncio.to_thread(self.programs.start_daemon)
+            self.programs.start_daemon()
         with self.console.status("Starting the server ..."):
-            self.port = await asyncio.to_thread(self.programs.start_server)
+            self.port = self.programs.start_server()
         self.show_processes()
-        await self.visit()
-        await self.be_refused()
+        asyncio.run(_interruptible(self.visit()))
+        asyncio.run(_interruptible(self.be_refused()))
+        self.show_log()
         self.look_for_keys()
 
     def make_certificates(self) -> None:
@@ -94,7 +96,9 @@ class Demo:
         if end.error_code != REFUSED:
             raise DemoError(f"ALPN gopher was refused with error {end.error_code:#x} {end.reason_phrase}")
         self.good(f"ALPN [bold]gopher[/] refused: CRYPTO_ERROR {end.error_code:#x}, {escape(end.reason_phrase)}")
-        line = await asyncio.to_thread(self.programs.wait_for_log, "gopher")
+
+    def show_log(self) -> None:
+        line = self.programs.wait_for_log("gopher")
         self.say("     the daemon's log has one line about it:")
         self.say(f"[dim]{escape(line)}[/]")
 
@@ -131,7 +135,14 @@ class Demo:
         self.say(f"[green]ok[/]   {text}")
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}", soft_wrap=True)
+        """Two blanks and the text. A terminal has a width: there it goes on in further lines, below where it began."""
+        if not self.console.is_terminal:
+            self.console.print(f"  {text}", soft_wrap=True)
+            return
+        whole = Text.from_markup(text)
+        indent = len(whole.plain) - len(whole.plain.lstrip(" "))
+        for number, line in enumerate(whole[indent:].wrap(self.console, max(20, self.console.width - indent - 4))):
+            self.console.print(" " * (indent + (4 if number else 2)), line, sep="", soft_wrap=True)
 
 
 def _certificate(identity: Identity) -> str:
@@ -139,28 +150,50 @@ def _certificate(identity: Identity) -> str:
     return f"certificate {identity.subject}, {curve}, SHA-256 {identity.fingerprint}:..."
 
 
+async def _interruptible(visits: Coroutine[Any, Any, None]) -> None:
+    """The visits, until a signal ends them."""
+    # aioquic leaves futures whose exceptions nobody awaits; what matters is raised in `visits`.
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    task = asyncio.create_task(visits)
+    try:
+        while not task.done():
+            interruption.check()
+            await asyncio.wait([task], timeout=interruption.STEP)
+    finally:
+        task.cancel()
+    task.result()
+
+
 def main() -> int:
+    interruption.end_in_order()
     console = Console(highlight=False)
     began = time.monotonic()
-    console.print("[bold]quic-tlshd[/]: two services on one UDP port, and no key in the server")
-    failure = _failure(console, lambda demo: asyncio.run(asyncio.wait_for(demo.run(), LIMIT)))
-    if failure is None:
-        console.print(f"\n[green]All as it should be[/], after {time.monotonic() - began:.1f} s.")
-        return 0
+    try:
+        console.print("[bold]quic-tlshd[/]: two services on one UDP port, and no key in the server")
+        failure = _failure(console)
+        if failure is None:
+            console.print(f"\n[green]All as it should be[/], after {time.monotonic() - began:.1f} s.")
+            return 0
+    except interruption.InterruptionError:
+        with suppress(OSError):  # its terminal may be gone
+            Console(stderr=True, highlight=False).print(interruption.NOTICE)
+        return interruption.exit_status()
     Console(stderr=True, highlight=False).print(f"[red]The demo failed:[/] {escape(failure)}", soft_wrap=True)
     return 1
 
 
-def _failure(console: Console, run: Callable[[Demo], None]) -> str | None:
-    """Why the demo failed, None if it didn't. Everything that was started is ended when this returns."""
+def _failure(console: Console) -> str | None:
+    """Why the demo failed, None if it didn't. Everything that was started is ended when this returns or raises."""
     try:
         with ExitStack() as stack:
-            run(Demo(console, stack))
-    except KeyboardInterrupt:
-        return "interrupted"
+            Demo(console, stack).run()
+            interruption.check()
+    except interruption.InterruptionError:
+        raise
     except TimeoutError:
-        return f"something took too long ({LIMIT:.0f} s for all, {client.TIMEOUT:.0f} s for one visit)"
+        return f"something took too long ({client.TIMEOUT:.0f} s for one visit)"
     except Exception as error:  # noqa: BLE001  # whatever it is, a person gets one line about it
+        interruption.check()  # the terminal that is gone, e.g.
         known = isinstance(error, DemoError | client.RefusedError)
         return f"{error}" if known else f"{type(error).__name__}: {error}"
     return None

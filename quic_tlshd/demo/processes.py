@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from quic_tlshd.demo import interruption
 from quic_tlshd.demo.certificates import Identity
 
 PATIENCE = 20.0  # seconds for a program to start, to log something, or to end
@@ -98,8 +99,10 @@ class Programs:
         with self._log.open("ab") as log:
             server = self._start(command, user=self._user, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         assert server.stdout is not None
-        readable, _, _ = select.select([server.stdout], [], [], PATIENCE)
-        line = server.stdout.readline() if readable else b""
+        deadline = time.monotonic() + PATIENCE
+        while not select.select([server.stdout], [], [], interruption.STEP)[0] and time.monotonic() < deadline:
+            interruption.check()
+        line = server.stdout.readline() if time.monotonic() < deadline else b""
         if not line:
             raise self._error("the server did not start")
         return int(line)
@@ -149,7 +152,8 @@ class Programs:
         while not condition():
             if self.daemon.poll() is not None or time.monotonic() > deadline:
                 raise self._error(f"the daemon did not {what}")
-            time.sleep(0.01)
+            interruption.check()
+            time.sleep(interruption.STEP)
 
     def _error(self, text: str) -> DemoError:
         lines = self._log.read_text(errors="replace").splitlines()
