@@ -30,11 +30,21 @@ bench: $(VENV)/installed-dev
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-$(BIN)/python:
+# Without python3-venv Debian's python makes half of one, without pip.
+$(BIN)/pip:
 	@echo "Making a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/installed-%: $(BIN)/python pyproject.toml
+# What pip says tells that something goes on: on a terminal in one line, all of it if it fails.
+$(VENV)/installed-%: $(BIN)/pip pyproject.toml
 	@echo "Installing quic-tlshd and what it needs into $(VENV) ..."
-	@$(BIN)/pip --quiet --disable-pip-version-check install --editable '.[$*]'
+	@install="$(BIN)/pip --disable-pip-version-check install --progress-bar off --editable .[$*]"; \
+	log=$(VENV)/install.log; \
+	if [ -t 1 ]; then \
+		{ $$install 2>&1 || echo "pip failed" >&3; } 3>$(VENV)/failed | tee $$log | \
+			awk '{ printf "\r\033[K  %.70s", $$0; fflush() } END { printf "\r\033[K" }'; \
+		[ ! -s $(VENV)/failed ] || { cat $$log; exit 1; }; \
+	else \
+		$$install; \
+	fi
 	@touch $@
