@@ -67,8 +67,16 @@ def test_a_failure_is_one_line(directory: Path) -> None:
     directory.rmdir()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("seen", ["one UDP port", "entry smb", "daemon  pid", "ALPN h3", "it said"])
+@pytest.mark.parametrize(
+    ("number", "seen"),
+    [
+        (signal.SIGINT, "one UDP port"),
+        (signal.SIGINT, "entry smb"),
+        (signal.SIGHUP, "daemon  pid"),
+        (signal.SIGINT, "ALPN h3"),
+        (signal.SIGTERM, "it said"),
+    ],
+)
 def test_a_signal_ends_it_in_order(directory: Path, number: signal.Signals, seen: str) -> None:
     """Whatever it is doing then, and also if the signal comes twice."""
     demo = subprocess.Popen(
