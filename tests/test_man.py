@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from quic_tlshd.control.check import CertificateRow, EntryRow, Report
 from quic_tlshd.policy import config, entries
 from quic_tlshd.policy.config import ConfigError
 from quic_tlshd.policy.ini import load_sections
@@ -35,7 +36,15 @@ def test_markup(page: Path) -> None:
 
 
 def test_there_are_pages() -> None:
-    assert {"quic-tlshd.8", "quic-tlshd.conf.5"} <= {page.name for page in PAGES}
+    assert {"quic-tlshd.8", "quic-tlshd.conf.5", "quic-tlshdctl.1"} <= {page.name for page in PAGES}
+
+
+def test_members_of_the_report() -> None:
+    page = (REPOSITORY / "man" / "quic-tlshdctl.1").read_text()
+    described = [name for item in re.findall(r"(?m)^\.It Ic (.*)$", page) for name in item.split(" , ")]
+    assert sorted(described) == sorted(
+        field for struct in (Report, EntryRow, CertificateRow) for field in struct.__struct_fields__
+    )
 
 
 def documented() -> dict[str, set[str]]:
