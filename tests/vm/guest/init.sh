@@ -2,8 +2,7 @@
 # The second half of the boot: process 1 of the guest, from the root image. Runs /job/command in a session keyring of
 # its own, leaves its exit status in /job/status and ends the machine.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-# The checkout is read-only, and compiling Python is slow on an emulated machine: once per boot.
-export PYTHONPYCACHEPREFIX=/run/pycache PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1
 
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
@@ -14,9 +13,12 @@ mkdir -p /run/lock /run/rpcbind
 mount -t configfs config /sys/kernel/config
 ip link set lo up
 hostname guest
-printf '127.0.0.1 localhost\n127.0.0.1 guest server.test client.test\n' >/etc/hosts
+echo "127.0.0.1 localhost guest" >/etc/hosts
 modprobe tls && insmod /job/hsgen.ko || echo "init: no module hsgen"
 
+# The host's checkout is read-only. What is written into it here, compiled Python above all, is kept for this boot.
+mkdir -p /run/checkout/changes /run/checkout/work
+mount -t overlay -o lowerdir=/checkout,upperdir=/run/checkout/changes,workdir=/run/checkout/work checkout /checkout
 cd /checkout || exit
 touch /job/booted
 output=/dev/$(basename "$(dirname "$(grep -lx output /sys/class/virtio-ports/*/name)")")

@@ -1,0 +1,70 @@
+"""Ask the guest's kernel for a handshake on a socket, as SunRPC and NVMe do: the ioctl of hsgen/hsgen.c.
+
+The kernel sends the upcall to the handler of the socket's network namespace, and we wait for its DONE.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+DEVICE = "/dev/hsgen"
+_ARGUMENTS = struct.Struct("=iIII iiiI 5i 256s")  # struct hsgen_args, up to its results
+_RESULTS = struct.Struct("=iiii 4x Q")
+_SIZE = _ARGUMENTS.size + _RESULTS.size
+_HSGEN_RUN = 3 << 30 | _SIZE << 16 | ord("h") << 8 | 1  # _IOWR('h', 1, struct hsgen_args)
+_PEER_IDENTITIES = 5
+
+
+class Kind(IntEnum):
+    """`enum hsgen_type`: which of tls_client_hello_*() and tls_server_hello_*()."""
+
+    CLIENT_ANON = 0
+    CLIENT_X509 = 1
+    CLIENT_PSK = 2
+    SERVER_X509 = 3
+    SERVER_PSK = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it ended. cancelled: the kernel's side gave up first; there is no status then."""
+
+    submit_rc: int  # negative errno of a request that was not taken
+    status: int  # of DONE: 0 or a negative errno
+    peerid: int  # the first REMOTE_AUTH
+    cancelled: bool
+    seconds: float
+
+    @property
+    def succeeded(self) -> bool:
+        return self.submit_rc == 0 and self.status == 0 and not self.cancelled
+
+
+def run(
+    fd: int,
+    kind: Kind,
+    peername: str = "",
+    timeout_ms: int = 0,
+    *,
+    keyring: int = 0,
+    cert: int = 0,
+    privkey: int = 0,
+    peerids: Sequence[int] = (),
+    wait_ms: int = 0,
+) -> Result:
+    """One handshake on the socket `fd`. wait_ms: when the kernel's side gives up (30 s if 0)."""
+    padded = (*peerids, *[0] * (_PEER_IDENTITIES - len(peerids)))
+    numbers = (fd, kind, timeout_ms, wait_ms, keyring, cert, privkey, len(peerids), *padded)
+    arguments = bytearray(_ARGUMENTS.pack(*numbers, peername.encode()) + bytes(_RESULTS.size))
+    device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(device, _HSGEN_RUN, arguments)
+    finally:
+        os.close(device)
+    submit_rc, status, peerid, cancelled, nanoseconds = _RESULTS.unpack_from(arguments, _ARGUMENTS.size)
+    return Result(submit_rc, status, peerid & 0xFFFFFFFF, cancelled != 0, nanoseconds / 1e9)

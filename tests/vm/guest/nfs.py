@@ -1,0 +1,65 @@
+"""An NFS server in the namespace `server` and mounts in `client`: NFSv4.2, whose connection the handlers protect.
+
+Each export is a file system of its own: xprtsec= is not enforced within another export's, such as the root's (fsid=0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.vm.guest import netns
+
+EXPORTS = Path("/srv/nfs")
+POLICIES = ("none", "tls", "mtls")  # what an export demands of its clients' connections (exports(5), xprtsec=)
+_NFSD = Path("/proc/fs/nfsd")
+_PIPES = Path("/run/rpc_pipefs")
+
+
+@contextmanager
+def serving() -> Iterator[None]:
+    """The server, with an export for each of POLICIES, at /srv/nfs/POLICY here and /POLICY for clients."""
+    lines = []
+    for number, (directory, policy) in enumerate([(EXPORTS, ":".join(POLICIES)), *_directories()]):
+        directory.mkdir(parents=True, exist_ok=True)
+        netns.execute("mount", "-t", "tmpfs", "tmpfs", str(directory))
+        lines.append(f"{directory} *(rw,no_root_squash,no_subtree_check,insecure,fsid={number},xprtsec={policy})\n")
+    Path("/etc/exports").write_text("".join(lines))
+    netns.execute("modprobe", "nfsd")
+    # Which instance of the file system is mounted depends on the namespace of who mounts it.
+    netns.run("server", "mount", "-t", "nfsd", "nfsd", str(_NFSD))
+    _PIPES.mkdir(exist_ok=True)
+    netns.run("server", "mount", "-t", "rpc_pipefs", "rpc_pipefs", str(_PIPES))
+    netns.run("server", "nfsdcld", "-p", str(_PIPES))  # it knows that no client has anything to reclaim: no period of grace
+    netns.run("server", "exportfs", "-r")
+    netns.run("server", "rpc.mountd", "--no-nfs-version", "3")
+    netns.run("server", "rpc.nfsd", "--no-nfs-version", "3", "2")
+    try:
+        yield
+    finally:
+        netns.run("server", "rpc.nfsd", "0")
+        netns.run("server", "exportfs", "-ua")
+        for daemon in ("rpc.mountd", "nfsdcld"):
+            netns.execute("pkill", "-x", daemon, check=False)
+        for mount in (_PIPES, _NFSD):
+            netns.execute("umount", "--lazy", str(mount))
+        netns.execute("umount", "--recursive", str(EXPORTS))
+
+
+def _directories() -> list[tuple[Path, str]]:
+    return [(EXPORTS / policy, policy) for policy in POLICIES]
+
+
+@contextmanager
+def mounted(policy: str, xprtsec: str, target: Path) -> Iterator[Path]:
+    """The export of that policy, mounted with xprtsec=`xprtsec` ("none", "tls", "mtls"); AssertionError if it fails."""
+    target.mkdir(exist_ok=True)
+    source = f"{netns.NAMES['server']}:/{policy}"
+    # retry=0, soft: one try, and errors instead of waiting for ever.
+    options = f"vers=4.2,xprtsec={xprtsec},soft,retry=0,timeo=100"
+    netns.run("client", "mount", "-t", "nfs", "-o", options, source, str(target))
+    try:
+        yield target
+    finally:
+        netns.run("client", "umount", str(target))

@@ -1,0 +1,85 @@
+"""An NVMe/TCP target in the namespace `server` that demands TLS, and connections to it from `client`.
+
+One connect with one I/O queue makes two connections and so four upcalls.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.vm.guest import netns
+
+HOST = "nqn.2014-08.org.nvmexpress:uuid:11111111-2222-3333-4444-555555555555"
+HOST_ID = "11111111-2222-3333-4444-555555555555"
+SUBSYSTEM = "nqn.2026-11.test:scenarios"
+PORT = 4420
+SIZE = 64 << 20  # bytes of the namespace
+_NVMET = Path("/sys/kernel/config/nvmet")
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[None]:
+    """The target, with one namespace in a file in `directory`."""
+    for module in ("nvmet-tcp", "nvme-tcp", "loop"):
+        netns.execute("modprobe", module)
+    backing = directory / "namespace"
+    with backing.open("wb") as file:
+        file.truncate(SIZE)
+    device = netns.execute("losetup", "--show", "-f", str(backing)).stdout.strip()
+    subsystem, port = _NVMET / "subsystems" / SUBSYSTEM, _NVMET / "ports" / "1"
+    namespace = subsystem / "namespaces" / "1"
+    namespace.parent.parent.mkdir()
+    namespace.mkdir()
+    (subsystem / "attr_allow_any_host").write_text("1")
+    (namespace / "device_path").write_text(device)
+    (namespace / "enable").write_text("1")
+    port.mkdir()
+    values = {"adrfam": "ipv4", "traddr": netns.ADDRESSES["server"], "trsvcid": str(PORT), "trtype": "tcp"}
+    for name, value in {**values, "treq": "required", "tsas": "tls1.3"}.items():
+        (port / f"addr_{name}").write_text(value)
+    link = port / "subsystems" / SUBSYSTEM
+    with netns.entered("server"):  # the listening socket is made now
+        link.symlink_to(subsystem)
+    try:
+        yield
+    finally:
+        link.unlink()
+        port.rmdir()
+        (namespace / "enable").write_text("0")
+        namespace.rmdir()
+        subsystem.rmdir()
+        netns.execute("losetup", "-d", device)
+
+
+def insert_key(hmac: int = 1) -> int:
+    """Make a retained key for HOST and SUBSYSTEM (hmac: 1 SHA-256, 2 SHA-384) in the keyring .nvme; its serial."""
+    names = (f"--hostnqn={HOST}", f"--subsysnqn={SUBSYSTEM}")
+    done = netns.execute("nvme", "gen-tls-key", "--identity=1", f"--hmac={hmac}", "--insert", *names)
+    match = re.search(r"[Ii]nserted TLS key ([0-9a-f]+)", done.stdout + done.stderr)
+    assert match is not None, done
+    return int(match[1], 16)
+
+
+@contextmanager
+def connected() -> Iterator[Path]:
+    """A controller of the target; gives the namespace's block device. AssertionError if the connection fails."""
+    where = ("-t", "tcp", "-a", netns.ADDRESSES["server"], "-s", str(PORT), "-n", SUBSYSTEM)
+    netns.run("client", "nvme", "connect", *where, "-q", HOST, "-I", HOST_ID, "--tls", "--nr-io-queues=1")
+    try:
+        yield _device()
+    finally:
+        netns.execute("nvme", "disconnect", "-n", SUBSYSTEM)
+
+
+def _device() -> Path:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = sorted(Path("/dev").glob("nvme*n1"))
+        if found:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError("the controller has no namespace")
