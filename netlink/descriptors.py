@@ -15,8 +15,10 @@ from collections import Counter
 from collections.abc import Hashable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import sleep
 
 IDLE = 5.0  # seconds that a thread waits for more to close
+GATHER = 0.02  # seconds that it lets more come: to wake it costs the other threads more than the close itself
 
 _lock = threading.Lock()
 _queues: dict[Hashable, SimpleQueue[int]] = {}
@@ -61,10 +63,14 @@ def _close_all(owner: Hashable, queue: SimpleQueue[int]) -> None:
                     del _queues[owner], _waiting[owner]
                     return
             continue
-        with suppress(OSError):
-            os.close(fd)
-        with _lock:
-            _waiting[owner] -= 1
+        sleep(GATHER)
+        with suppress(Empty):
+            while True:
+                with suppress(OSError):
+                    os.close(fd)
+                with _lock:
+                    _waiting[owner] -= 1
+                fd = queue.get_nowait()
 
 
 def why_no_socket(fd: int) -> str | None:

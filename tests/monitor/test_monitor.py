@@ -140,9 +140,9 @@ async def test_stopping_answers_what_still_runs() -> None:
 
 
 async def test_a_thousand_bad_requests_leak_nothing(daemon: Daemon, tmp_path: Path) -> None:
-    """A process that may open 128 files would not get far."""
+    """A process that may open 400 files would not get far."""
     for pid in (daemon.pid, *daemon.children):
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (128, 128))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (400, 400))
     path = tmp_path / "socket"
     async with await UpcallConnection.open(daemon.socket) as connection:
         with (

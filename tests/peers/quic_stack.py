@@ -98,8 +98,8 @@ async def handshake(
     try:
         async with asyncio.timeout(TIMEOUT):
             done = await asyncio.gather(*wanted)
-            client.daemons.close()  # or the daemon's closing its own would not end the pumps
-            server.daemons.close()
+            for stack in (client, server):  # what the daemon sent is there by now
+                stack.sock.shutdown(socket.SHUT_RD)
             await asyncio.gather(*pumps)
         return Result(done[0], done[1], client, server)
     finally:
