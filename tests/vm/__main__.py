@@ -7,7 +7,7 @@ import sys
 
 from tests.vm import image, qemu
 
-PYTEST = ("python3", "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=/checkout")
+PYTEST = ("python3", "-m", "pytest", "--no-skip")
 SCENARIOS = "tests/vm/guest"
 
 

@@ -84,8 +84,9 @@ def _build(directory: Path) -> None:
     shutil.copy(root / "usr" / "lib" / "modules" / release / "vmlinuz", directory / "vmlinuz")
     build_initrd(root, release, directory / "initrd", directory / "scratch")
     used = int(subprocess.check_output(["du", "-s", "--block-size=1", root], text=True).split()[0])
-    size = (used + used // 10 + SPARE) // 1024
-    _run("mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", "-d", str(root), str(directory / "root.ext4"), f"{size}k")
+    with (directory / "root.ext4").open("wb") as file:
+        file.truncate(used + used // 10 + SPARE)
+    _run("mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", "-d", str(root), str(directory / "root.ext4"))
     (directory / "release").write_text(f"{release}\n")
     for leftover in (root, directory / "scratch"):
         shutil.rmtree(leftover)

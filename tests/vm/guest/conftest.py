@@ -1,70 +1,31 @@
-"""What the scenarios share: two network namespaces, the handlers in them, and the table at the end."""
+"""What the scenarios share: the network namespaces, the handlers in them, and the table at the end."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.peers.pki import Authority
-from tests.vm.guest import handlers, hsgen, netns
+from tests.vm.guest import handlers, hsgen, netns, nfs, nvme
 from tests.vm.guest.handlers import Handler
-from tests.vm.guest.hsgen import Kind, Result
+from tests.vm.guest.scenario import Credentials, Handlers
 
-IN_GUEST = os.path.exists(hsgen.DEVICE)
 # make test, on the host, finds these files too.
-collect_ignore_glob = [] if IN_GUEST else ["test_*.py"]
+collect_ignore_glob = [] if os.path.exists(hsgen.DEVICE) else ["test_*.py"]
 
-PAIRS = [(client, server) for client in handlers.NAMES for server in handlers.NAMES]
+PAIRS = [(client, server) for client in handlers.HANDLERS for server in handlers.HANDLERS]
+LOG_TAIL = 40  # lines of a handler's log that a failed scenario shows
 
-
-@dataclass(frozen=True)
-class Credentials:
-    """A root, and a certificate for each side, in the form that both handlers' configuration has."""
-
-    directory: Path
-    authority: Authority
-
-    def section(self, side: str) -> dict[str, str]:
-        """[authenticate.client] or [authenticate.server]."""
-        files = {"truststore": "root.pem", "certificate": f"{side}.pem", "private_key": f"{side}.key"}
-        return {f"x509.{key}": str(self.directory / name) for key, name in files.items()}
-
-    def config(self) -> dict[str, dict[str, str]]:
-        return {f"authenticate.{side}": self.section(side) for side in netns.NAMES}
+# Scenario, client's handler, server's handler, result, seconds.
+rows: list[tuple[str, str, str, str, float]] = []
 
 
-@dataclass(frozen=True)
-class Handlers:
-    """Who answers on each side; running."""
-
-    client: Handler
-    server: Handler
-
-    def handshake(
-        self, kinds: tuple[Kind, Kind], ends: tuple[int, int], *, client_peerids: tuple[int, ...] = (), **options: object
-    ) -> tuple[Result, Result]:
-        """Both sides' upcalls at once, on the two descriptors of a connection: the client's result and the server's."""
-        with ThreadPoolExecutor(2) as pool:
-            server_peerids = (0,) if kinds[1] is Kind.SERVER_PSK else ()
-            server = pool.submit(hsgen.run, ends[1], kinds[1], peerids=server_peerids, **options)
-            client = pool.submit(
-                hsgen.run, ends[0], kinds[0], netns.NAMES["server"], peerids=client_peerids, **options
-            )
-            return client.result(), server.result()
-
-    def report(self) -> str:
-        """Both logs, for a test that failed."""
-        return "\n".join(
-            line
-            for handler in (self.client, self.server)
-            for line in (f"--- log of the {handler.side}'s handler:", *handler.log())
-        )
+def name_of(pair: tuple[str, str]) -> str:
+    return "--".join(pair)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,12 +42,12 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
     authority.write(directory / "root.pem")
     for side, name in netns.NAMES.items():
         authority.issue((name,), usage=side).write(directory, side)
-    return Credentials(directory, authority)
+    return Credentials(directory)
 
 
-@pytest.fixture(scope="session", params=PAIRS, ids=lambda pair: f"{pair[0]}--{pair[1]}")
+@pytest.fixture(scope="session", params=PAIRS, ids=name_of)
 def pair(request: pytest.FixtureRequest, credentials: Credentials) -> Iterator[Handlers]:
-    """Each pair of handlers in turn, the client's side first; they run as long as tests ask for the same pair."""
+    """Each pair of handlers in turn, the client's side first; they run as long as scenarios ask for the same pair."""
     with tempfile.TemporaryDirectory(prefix="handlers-") as name:
         started: list[Handler] = []
         try:
@@ -97,5 +58,48 @@ def pair(request: pytest.FixtureRequest, credentials: Credentials) -> Iterator[H
                 started[-1].start()
             yield Handlers(*started)
         finally:
-            for handler in started:
-                handler.stop()
+            for each in started:
+                each.stop()
+
+
+@pytest.fixture(scope="session")
+def nfs_server() -> Iterator[None]:
+    with nfs.serving():
+        yield
+
+
+@pytest.fixture(scope="session")
+def nvme_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with nvme.serving(tmp_path_factory.mktemp("nvme")):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the handlers' logs with a failure, and remember the scenario for the table."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("pair")
+    if report.failed and isinstance(running, Handlers):
+        for handler in running:
+            title = f"end of the log of {handler.name}, the {handler.side}'s handler"
+            report.sections.append((title, "\n".join(handler.log()[-LOG_TAIL:])))
+    if report.when == "call" or report.failed:
+        parameters = getattr(item, "callspec", None)
+        client, server = parameters.params.get("pair", ("", "")) if parameters is not None else ("", "")
+        scenario = item.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+        title = f"{item.path.stem.removeprefix('test_')}: {scenario}"
+        result = report.outcome if report.when == "call" else f"{report.when} {report.outcome}"
+        rows.append((title, client, server, result, report.duration))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("scenarios")
+    header = ("scenario", "client's handler", "server's handler", "result", "seconds")
+    cells = [header, *((*row[:4], f"{row[4]:.2f}") for row in sorted(rows))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        terminalreporter.write_line(line.rstrip())

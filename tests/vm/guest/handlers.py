@@ -10,12 +10,13 @@ from pathlib import Path
 from tests.peers import daemon
 from tests.vm.guest import netns
 
-NAMES = ("tlshd", "quic-tlshd")
 PATIENCE = daemon.PATIENCE = 120.0  # seconds; an emulated machine is slow, and may share its host's processors
 
 
 class Handler:
     """A handshake daemon in the network namespace `side`. Its log is what it wrote since it was first started."""
+
+    name: str
 
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
         self.side = side
@@ -46,6 +47,8 @@ class Handler:
 class Tlshd(Handler):
     """ktls-utils' tlshd, as Debian has it."""
 
+    name = "tlshd"
+
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
         super().__init__(side, directory, config)
         self._log = directory / "log"
@@ -73,6 +76,8 @@ class Tlshd(Handler):
 class QuicTlshd(Handler):
     """Ours, from the checkout."""
 
+    name = "quic-tlshd"
+
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
         own = {
             "upcall": {"kernel": "yes", "socket": str(directory / "handshake.sock")},
@@ -92,7 +97,7 @@ class QuicTlshd(Handler):
         return self.daemon.log()
 
 
-HANDLERS: Mapping[str, type[Handler]] = {"tlshd": Tlshd, "quic-tlshd": QuicTlshd}
+HANDLERS: Mapping[str, type[Handler]] = {handler.name: handler for handler in (Tlshd, QuicTlshd)}
 
 
 def genetlink_listeners(side: str) -> int:

@@ -31,7 +31,9 @@ def serving() -> Iterator[None]:
     netns.run("server", "mount", "-t", "nfsd", "nfsd", str(_NFSD))
     _PIPES.mkdir(exist_ok=True)
     netns.run("server", "mount", "-t", "rpc_pipefs", "rpc_pipefs", str(_PIPES))
-    netns.run("server", "nfsdcld", "-p", str(_PIPES))  # it knows that no client has anything to reclaim: no period of grace
+    netns.run(
+        "server", "nfsdcld", "-p", str(_PIPES)
+    )  # it knows that no client has anything to reclaim: no period of grace
     netns.run("server", "exportfs", "-r")
     netns.run("server", "rpc.mountd", "--no-nfs-version", "3")
     netns.run("server", "rpc.nfsd", "--no-nfs-version", "3", "2")
