@@ -20,6 +20,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from errno import EBADF, EPROTONOSUPPORT
+from functools import partial
 
 import msgspec
 
@@ -42,6 +43,7 @@ from quic_tlshd.worker.policy import Policy, Seen
 
 log = logging.getLogger(__name__)
 
+CANCELLED = HandshakeOutcome(reason="the request was cancelled")
 _FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
 
 
@@ -63,7 +65,7 @@ class Worker:
             case channel.Perform(request):
                 # The policy of now: a reload while it runs changes nothing for it.
                 task = asyncio.create_task(self.perform(request, fd, self._policy))
-                task.add_done_callback(_log_fault)
+                task.add_done_callback(partial(self._on_task_end, request.id, fd))
                 self._tasks[request.id] = task
             case channel.Cancel(id):
                 if id in self._tasks:
@@ -74,6 +76,14 @@ class Worker:
                 self._answer(id, None if psk is None else FoundPsk(index, psk))
             case channel.UseRegistry():
                 self._use(fd)
+
+    def _on_task_end(self, id: int, fd: int, task: asyncio.Task[None]) -> None:  # noqa: A002
+        """One that was cancelled before it began has reported nothing."""
+        if self._tasks.pop(id, None) is not None:
+            os.close(fd)
+            self._channel.send(channel.Outcome(id, CANCELLED))
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a handshake ended with %r", error)
 
     def _use(self, fd: int) -> None:
         try:
@@ -97,7 +107,7 @@ class Worker:
     async def perform(self, request: HandshakeRequest, fd: int, policy: Policy) -> None:
         """Do one handshake on the socket `fd` and report its outcome."""
         began = time.monotonic()
-        outcome = HandshakeOutcome(reason="the request was cancelled")
+        outcome = CANCELLED
         seen = Seen()
         endpoint: Endpoint | None = None
         try:
@@ -152,11 +162,6 @@ class Worker:
         else:
             self._channel.send(channel.FindPsk(request.id, event.identities))
         return await future
-
-
-def _log_fault(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a handshake ended with %r", error)
 
 
 def open_endpoint(fd: int) -> Endpoint:

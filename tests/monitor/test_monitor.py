@@ -97,6 +97,21 @@ async def test_a_caller_that_goes_away_ends_its_handshake(daemon: Daemon) -> Non
     stack.close()
 
 
+async def test_a_hundred_callers_that_go_away_at_once(daemon: Daemon) -> None:
+    """Some before their handshake has begun."""
+    stacks = [quic_stack.Stack(b"") for _ in range(100)]
+    connection = await UpcallConnection.open(daemon.socket)
+    waiting = [asyncio.create_task(connection.handshake(SERVER, stack.daemons.fileno())) for stack in stacks]
+    await asyncio.sleep(0)
+    connection.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    daemon.wait_for_log("the request was cancelled")
+    await assert_serves(daemon)
+    for stack in stacks:
+        stack.close()
+    assert not any("given up" in line for line in daemon.log())
+
+
 async def test_a_worker_that_dies_costs_its_handshakes_an_eio_and_is_replaced(daemon: Daemon) -> None:
     (worker,) = daemon.children
     stack = quic_stack.Stack(b"")
