@@ -1,7 +1,8 @@
-# make demo   two services, two certificates, one UDP port: see it work (no root needed)
-# make test   the whole test suite
-# make lint   ruff, mypy --strict, import contracts
-# make bench  the engine and the daemon, measured beside their peers
+# make demo     two services, two certificates, one UDP port: see it work (no root needed)
+# make test     the whole test suite
+# make lint     ruff, mypy --strict, import contracts
+# make test-vm  the scenarios that need a kernel which makes upcalls: NFS, NVMe and TCP, in a guest (root, qemu)
+# make bench    the engine and the daemon, measured beside their peers
 #
 # Each makes the virtual environment that it needs, in .venv.
 
@@ -9,13 +10,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-vm lint bench clean
 
 demo: $(VENV)/installed-aioquic
 	@$(BIN)/python -m quic_tlshd.demo
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+test-vm: $(VENV)/installed-dev
+	$(BIN)/python -m tests.vm test
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check

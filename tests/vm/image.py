@@ -98,6 +98,8 @@ def _bootstrap(root: Path, mirror: str) -> list[str]:
     # The kernel itself without linux-image, which would make an initrd that we don't use.
     kernel = 'chroot "$1" apt-get install -qq -y "linux-binary-$(ls "$1/usr/lib/modules")" >/dev/null'
     return [
+        # What it mounts in the root is gone when it ends, however it ends: leftovers are removed file by file.
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",

@@ -83,20 +83,19 @@ def _boot(command: list[str], job: Path, seconds: float) -> str:
     """Run qemu until it ends, our standard output being the guest's; how it ended, in words, "" if by itself."""
     sys.stdout.flush()
     began = time.monotonic()
-    # An input that never ends: at its end qemu would close the port, and the guest wait for ever to write.
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
-                return ""
-            elapsed = time.monotonic() - began
-            if elapsed > seconds:
-                return f"was stopped after {seconds:g} s"
-            if elapsed > BOOT_TIMEOUT and not (job / "booted").exists():
-                return f"did not boot in {BOOT_TIMEOUT:g} s"
-    finally:
-        process.kill()
-        process.wait()
-        signal.signal(signal.SIGTERM, previous)
+    # An input that never ends: at its end qemu would close the port, and the guest wait for ever to write.
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+                    return ""
+                elapsed = time.monotonic() - began
+                if elapsed > seconds:
+                    return f"was stopped after {seconds:g} s"
+                if elapsed > BOOT_TIMEOUT and not (job / "booted").exists():
+                    return f"did not boot in {BOOT_TIMEOUT:g} s"
+        finally:
+            process.kill()
+            signal.signal(signal.SIGTERM, previous)

@@ -96,6 +96,8 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not rows:
+        return
     terminalreporter.section("scenarios")
     header = ("scenario", "client's handler", "server's handler", "result", "seconds")
     cells = [header, *((*row[:4], f"{row[4]:.2f}") for row in sorted(rows))]
