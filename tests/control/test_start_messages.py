@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +23,8 @@ REMEDY = "(set [upcall] socket, or XDG_RUNTIME_DIR)"
 )
 def test_socket_that_cant_be(tmp_path: Path, socket: str, said: str) -> None:
     config = tmp_path / "config"
-    config.write_text(f"[upcall]\nsocket={socket}\nkernel=no\n[worker]\ncount=1\n")
+    user = pwd.getpwuid(os.geteuid()).pw_name  # who surely can read this installation
+    config.write_text(f"[upcall]\nsocket={socket}\nkernel=no\n[worker]\ncount=1\nuser={user}\n")
     command = [sys.executable, "-m", "quic_tlshd", "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
