@@ -55,6 +55,7 @@ class WorkerPool:
         self._workers = [_Worker(self) for _ in range(count)]
         self._registry = Registry()
         self._keepers: list[asyncio.Task[None]] = []
+        self._held: list[tuple[HandshakeRequest, int, Grant, Callable[[HandshakeOutcome], None]]] = []
 
     async def start(self) -> None:
         """StartError unless all workers come up."""
@@ -72,6 +73,9 @@ class WorkerPool:
         worker.use(self._registry)
         async with asyncio.timeout(START_TIMEOUT):
             await worker.ready
+        held, self._held = self._held, []
+        for request in held:
+            self.perform(*request)
 
     def use(self, registry: Registry) -> None:
         """The registry for all later requests; what runs keeps the one that it began with."""
@@ -82,10 +86,13 @@ class WorkerPool:
     def perform(
         self, request: HandshakeRequest, fd: int, grant: Grant, done: Callable[[HandshakeOutcome], None]
     ) -> None:
-        """Have the least busy worker do the handshake on `fd`, which stays the caller's."""
+        """Have the least busy worker do the handshake on `fd`, which stays the caller's until `done` is called.
+
+        Without a worker that is ready the request is held until one is, or has failed to come up.
+        """
         worker = min(self._workers, key=lambda candidate: (not candidate.is_ready, len(candidate.jobs)))
         if not worker.is_ready:
-            done(HandshakeOutcome(status=EIO, reason="no worker is running"))
+            self._held.append((request, fd, grant, done))
             return
         try:
             worker.perform(request, fd, grant, done)
@@ -103,7 +110,13 @@ class WorkerPool:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._refuse_held()
         await asyncio.gather(*[worker.stop() for worker in self._workers])
+
+    def _refuse_held(self) -> None:
+        held, self._held = self._held, []
+        for _request, _fd, _grant, done in held:
+            done(HandshakeOutcome(status=EIO, reason="no worker is running"))
 
     async def _keep(self, worker: _Worker) -> None:
         """Replace the worker whenever it dies, at once the first time and more slowly if it keeps dying."""
@@ -120,6 +133,8 @@ class WorkerPool:
             except (TimeoutError, OSError, StartError) as error:
                 log.error("a worker did not start again: %s", str(error) or "it was not ready in time")
                 await worker.stop()
+                if not any(each.is_ready for each in self._workers):
+                    self._refuse_held()
             else:
                 log.warning("worker %d took over", worker.pid)
 

@@ -120,9 +120,9 @@ async def test_a_worker_that_dies_costs_its_handshakes_an_eio_and_is_replaced(da
     os.kill(worker, signal.SIGKILL)
     assert await waiting == EIO
     stack.close()
+    await assert_serves(daemon)  # held until there is another worker
     daemon.wait_for_log("took over")
     assert daemon.children != [worker]
-    await assert_serves(daemon)
 
 
 async def test_a_worker_that_goes_silent_costs_the_same(daemon: Daemon) -> None:
