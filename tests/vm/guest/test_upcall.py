@@ -20,7 +20,7 @@ from tests.vm.guest.hsgen import Kind
 from tests.vm.guest.scenario import Handlers, handshake
 
 OURS = ("quic-tlshd", "quic-tlshd")
-AT_ONCE = 12  # pairs; the kernel keeps 15 unaccepted requests of a namespace, with 6 GiB
+AT_ONCE = 64  # pairs, each of them two upcalls
 pytestmark = pytest.mark.parametrize("pair", [OURS], indirect=True, ids=name_of)
 
 
