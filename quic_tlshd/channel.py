@@ -238,7 +238,8 @@ def pack_registry(registry: Registry) -> int:
 
 
 def unpack_registry(fd: int) -> Registry:
-    """Read what `pack_registry` wrote, and close the fd."""
-    with os.fdopen(fd, "rb") as file:
-        file.seek(0)
-        return msgspec.msgpack.decode(file.read(), type=Registry)
+    """Read what `pack_registry` wrote, and close the fd. Other workers may be reading it: its offset is theirs too."""
+    try:
+        return msgspec.msgpack.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=Registry)
+    finally:
+        os.close(fd)

@@ -2,11 +2,12 @@
 
     netlink, kernel or user space --> _begin --> registry: which entries may serve this request
                                                  worker pool: do it on this socket
-                                      _finish <- outcome
+                                       finish <- outcome
                             DONE <--           --> one line in the log
 
-It owns what is worth protecting (private keys, netlink, the registry) and never parses a byte that came from a network
-peer. Exactly one DONE per ACCEPT: `_finish` is called once per request, and the status is EIO until it is known better.
+It owns what is worth protecting (private keys, netlink, the registry) and reads no handshake: of what a network peer
+sent it sees a PSK identity, to look up, and what a worker reports for DONE and the log. Exactly one DONE per ACCEPT:
+`finish` is called once per request, and the status is EIO until it is known better.
 """
 
 from __future__ import annotations
@@ -45,9 +46,8 @@ log = logging.getLogger(__name__)
 refused = LimitedLog(log)
 
 DRAIN_TIMEOUT = 3.0  # seconds that running handshakes have when the daemon is told to stop
-_PEER_AUTHENTICATED = (
-    0xFFFFFFFF  # what tlshd's server reports, for NFSD: any number but 0 says "mutually authenticated"
-)
+_PEER_AUTHENTICATED = 0xFFFFFFFF
+"""What tlshd's server reports, for NFSD: any number but 0 says "mutually authenticated"."""
 
 
 class Monitor:
@@ -77,9 +77,9 @@ class Monitor:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         load_tls()
+        self._pool.use(self._loaded.registry)
         await self._pool.start()
         try:
-            self._pool.use(self._loaded.registry)
             self._config.upcall.socket.parent.mkdir(parents=True, exist_ok=True)
             self._upcalls.open()
             await self._open_kernel()
@@ -114,7 +114,8 @@ class Monitor:
             self._keyrings = Keyrings(config.keyrings)
             self._pool.use(loaded.registry)
             log.info("reloaded: %d entries", len(loaded.registry.entries))
-        notify("READY=1")
+        finally:
+            notify("READY=1")
 
     async def _open_kernel(self) -> None:
         wanted = self._config.upcall.kernel

@@ -17,6 +17,7 @@ from errno import EIO
 from pathlib import Path
 
 import quic_tlshd
+from netlink.handshake import MAX_STATUS
 from quic_tlshd import __version__, channel
 from quic_tlshd.channel import Channel, ChannelError, ToMonitor
 from quic_tlshd.monitor.privileges import unprivileged
@@ -27,7 +28,6 @@ from quic_tlshd.request import PSK, AuthMode, HandshakeOutcome, HandshakeRequest
 log = logging.getLogger(__name__)
 
 PING_INTERVAL = 5.0  # seconds; a worker that has said nothing from one ping to the next is silent
-_MAX_ERRNO = 4095
 START_TIMEOUT = 20.0  # seconds until a new worker must be ready
 GRACE = 2.0  # seconds over its time that a request may take before its worker counts as silent
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "JOURNAL_STREAM", "PYTHONPYCACHEPREFIX")  # what a worker needs of ours
@@ -52,7 +52,7 @@ class WorkerPool:
     def __init__(self, count: int, user: str | None, level: int) -> None:
         self._command = unprivileged([sys.executable, "-P", "-m", "quic_tlshd.worker"], user)
         self._level = level
-        self._workers = [_Worker(self) for _ in range(count)]
+        self._workers = [_Worker() for _ in range(count)]
         self._registry = Registry()
         self._keepers: list[asyncio.Task[None]] = []
         self._held: list[tuple[HandshakeRequest, int, Grant, Callable[[HandshakeOutcome], None]]] = []
@@ -70,7 +70,7 @@ class WorkerPool:
 
     async def start_worker(self, worker: _Worker) -> None:
         await worker.start(self._command, self._level)
-        worker.use(self._registry)
+        self._send_registry([worker])
         async with asyncio.timeout(START_TIMEOUT):
             await worker.ready
         held, self._held = self._held, []
@@ -80,8 +80,13 @@ class WorkerPool:
     def use(self, registry: Registry) -> None:
         """The registry for all later requests; what runs keeps the one that it began with."""
         self._registry = registry
-        for worker in self._workers:
-            worker.use(registry)
+        self._send_registry(self._workers)
+
+    def _send_registry(self, workers: list[_Worker]) -> None:
+        fd = channel.pack_registry(self._registry)
+        for worker in workers:
+            worker.use(fd)
+        os.close(fd)
 
     def perform(
         self, request: HandshakeRequest, fd: int, grant: Grant, done: Callable[[HandshakeOutcome], None]
@@ -142,7 +147,7 @@ class WorkerPool:
 class _Worker:
     """One place in the pool: the process that is in it now, and its jobs by request id."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self) -> None:
         self.jobs: dict[int, _Job] = {}
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._process: Process | None = None
@@ -174,11 +179,10 @@ class _Worker:
         self._answered = True
         self._ping = asyncio.get_running_loop().call_later(START_TIMEOUT, self._ping_or_end)
 
-    def use(self, registry: Registry) -> None:
+    def use(self, registry: int) -> None:
+        """`registry`: a descriptor as channel.pack_registry gives it, which stays the caller's."""
         if self._channel is not None:
-            fd = channel.pack_registry(registry)
-            self._channel.send(channel.UseRegistry(), fd)
-            os.close(fd)
+            self._channel.send(channel.UseRegistry(), registry)
 
     def perform(
         self, request: HandshakeRequest, fd: int, grant: Grant, done: Callable[[HandshakeOutcome], None]
@@ -297,7 +301,7 @@ def _environment() -> dict[str, str]:
 def _is_possible(outcome: HandshakeOutcome, request: HandshakeRequest) -> bool:
     """Whether an honest worker could report this. What it says of the peer is believed, for nobody else knows."""
     known = (*request.entries, PSK) if request.auth_mode is AuthMode.PSK else request.entries
-    return 0 <= outcome.status <= _MAX_ERRNO and (outcome.entry is None or outcome.entry in known) and not outcome.tags
+    return 0 <= outcome.status <= MAX_STATUS and (outcome.entry is None or outcome.entry in known) and not outcome.tags
 
 
 def _answer(grant: Grant, message: channel.Sign | channel.FindPsk) -> channel.Signature | channel.PskAnswer:

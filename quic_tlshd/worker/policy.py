@@ -91,7 +91,7 @@ class Policy:
         return ClientParameters(
             entry.name,
             self._server_verifier(entry, request.peername),
-            None if is_address(request.peername) else request.peername,
+            _server_name(request),
             alpn,
             (request.certificates or entry.certificates) if shows else (),
             settings.transport_parameters,
@@ -144,11 +144,10 @@ def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Se
     over_quic = settings.transport_parameters is not None
     hashes = {psk.hash_name for psk in request.psks}
     suites = _usable((), settings)
-    name = request.peername
     return ClientParameters(
         PSK,
         None,
-        None if name is None or is_address(name) else name,
+        _server_name(request),
         alpn,
         transport_parameters=settings.transport_parameters,
         cipher_suites=_offered(tuple([suite for suite in suites if suite.hash in hashes])),
@@ -158,6 +157,12 @@ def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Se
         psks=request.psks,
         psk_modes=(PskKeyExchangeMode.PSK_DHE_KE, *([PskKeyExchangeMode.PSK_KE] if over_quic else [])),
     )
+
+
+def _server_name(request: HandshakeRequest) -> str | None:
+    """What a client sends as SNI, which has no addresses (RFC 6066 section 3)."""
+    name = request.peername
+    return None if name is None or is_address(name) else name
 
 
 def _usable(suites: tuple[CipherSuite, ...], settings: Settings) -> tuple[CipherSuite, ...]:
