@@ -24,8 +24,7 @@ from quic_tlshd.policy.resolve import canonical_name
 from quic_tlshd.policy.text import is_address
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.iana import CipherSuite
-from quic_tlshd.tls.key_exchange import GROUPS
+from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
 
 CodePoint = TypeVar("CodePoint", bound=IntEnum)
@@ -142,7 +141,7 @@ class _Loader:
             client_certificate=client_certificate,
             mismatch_alert=AlertDescription[alert.name],
             cipher_suites=_code_points(section, "cipher_suites", tuple(CipherSuite)),
-            groups=_code_points(section, "groups", GROUPS),
+            groups=_code_points(section, "groups", tuple(NamedGroup)),
         )
 
     def add_server(self, x509: configuration.X509) -> None:

@@ -50,10 +50,15 @@ DEFAULT_CIPHER_SUITES = (
 )
 DEFAULT_GROUPS = (
     NamedGroup.X25519MLKEM768,
+    NamedGroup.SECP256R1MLKEM768,
+    NamedGroup.SECP384R1MLKEM1024,
     NamedGroup.X25519,
     NamedGroup.SECP256R1,
+    NamedGroup.X448,
     NamedGroup.SECP384R1,
+    NamedGroup.SECP521R1,
 )
+"""All that we have; those that a quantum computer can't undo come first."""
 DEFAULT_SIGNATURE_SCHEMES = (
     SignatureScheme.ECDSA_SECP256R1_SHA256,
     SignatureScheme.ED25519,

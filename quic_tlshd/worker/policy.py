@@ -16,6 +16,7 @@ from quic_tlshd.policy.trust import TrustStore
 from quic_tlshd.request import PSK, AuthMode, HandshakeRequest
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup, PskKeyExchangeMode
+from quic_tlshd.tls.key_exchange import HYBRIDS
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
     DEFAULT_GROUPS,
@@ -36,9 +37,6 @@ class Seen:
     server_name: str | None = None
     alpn: bytes | None = None
     entry: str | None = None
-
-
-_HYBRIDS = (NamedGroup.X25519MLKEM768, NamedGroup.SECP256R1MLKEM768, NamedGroup.SECP384R1MLKEM1024)
 
 
 class Policy:
@@ -197,5 +195,5 @@ def _served(suites: tuple[CipherSuite, ...], settings: Settings) -> tuple[Cipher
 def _key_shares(groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
     """The shares to send at once: of our first group and, if that is a hybrid, which many servers lack, of the first
     that is none."""
-    classic = next((group for group in groups if group not in _HYBRIDS), groups[0])
+    classic = next((group for group in groups if group not in HYBRIDS), groups[0])
     return tuple(dict.fromkeys((groups[0], classic)))

@@ -227,6 +227,31 @@ def off_curve(size: int) -> bytes:
     return b"\4" + b"\1" * (2 * size)
 
 
+def hybrid(mlkem_share: bytes, ecdhe_share: bytes, group: NamedGroup) -> bytes:
+    """The shares in the order of draft-ietf-tls-ecdhe-mlkem section 4."""
+    parts = (mlkem_share, ecdhe_share)
+    return b"".join(parts if group is NamedGroup.X25519MLKEM768 else reversed(parts))
+
+
+MLKEM768 = mlkem.MLKEM768PrivateKey.generate().public_key()
+MLKEM1024 = mlkem.MLKEM1024PrivateKey.generate().public_key()
+# Hybrids with an ML-KEM key, a ciphertext, a share of the curve, and one that is none.
+HYBRIDS = {
+    NamedGroup.X25519MLKEM768: (MLKEM768, 1088, b"\x09" + bytes(31), bytes(32)),
+    NamedGroup.SECP256R1MLKEM768: (
+        MLKEM768,
+        1088,
+        point(ec.SECP256R1(), PublicFormat.UncompressedPoint),
+        off_curve(32),
+    ),
+    NamedGroup.SECP384R1MLKEM1024: (
+        MLKEM1024,
+        1568,
+        point(ec.SECP384R1(), PublicFormat.UncompressedPoint),
+        off_curve(48),
+    ),
+}
+
 SMALL_ORDER = {  # RFC 7748 section 6.1; the points of small order of curve25519
     "zero": bytes(32),
     "one": b"\1" + bytes(31),
@@ -250,37 +275,61 @@ SHARES: dict[str, tuple[NamedGroup, bytes]] = {
     "P-384 compressed": (NamedGroup.SECP384R1, point(ec.SECP384R1(), PublicFormat.CompressedPoint)),
     "P-384 not on the curve": (NamedGroup.SECP384R1, off_curve(48)),
     "P-384 is P-256": (NamedGroup.SECP384R1, point(ec.SECP256R1(), PublicFormat.UncompressedPoint)),
-    "X25519MLKEM768 empty": (NamedGroup.X25519MLKEM768, b"x"),
-    "X25519MLKEM768 without X25519": (
-        NamedGroup.X25519MLKEM768,
-        mlkem.MLKEM768PrivateKey.generate().public_key().public_bytes_raw(),
-    ),
-    "X25519MLKEM768 with X25519 of small order": (
-        NamedGroup.X25519MLKEM768,
-        mlkem.MLKEM768PrivateKey.generate().public_key().public_bytes_raw() + bytes(32),
-    ),
-    "X25519MLKEM768 with a coefficient above q": (NamedGroup.X25519MLKEM768, b"\xff" * 1184 + b"\x09" + bytes(31)),
+    "P-521 not on the curve": (NamedGroup.SECP521R1, off_curve(66)),
+    "P-521 too short": (NamedGroup.SECP521R1, point(ec.SECP521R1(), PublicFormat.UncompressedPoint)[:-1]),
+    "X448 too short": (NamedGroup.X448, bytes(55)),
+    "X448 too long": (NamedGroup.X448, b"\5" + bytes(56)),
+    **{
+        f"X448 of small order: {name}": (NamedGroup.X448, key)
+        for name, key in {
+            "zero": bytes(56),
+            "one": b"\1" + bytes(55),
+            "p-1": b"\xfe" + b"\xff" * 27 + b"\xfe" + b"\xff" * 27,
+            "p": b"\xff" * 28 + b"\xfe" + b"\xff" * 27,
+            "p+1": bytes(28) + b"\xff" * 28,
+        }.items()
+    },
+}
+CLIENT_SHARES = SHARES | {
+    f"{group.name}: {what}": (group, share)
+    for group, (key, _, good, bad) in HYBRIDS.items()
+    for mlkem_share in (key.public_bytes_raw(),)
+    for what, share in {
+        "one byte": b"x",
+        "ML-KEM alone": mlkem_share,
+        "ECDHE alone": good,
+        "ML-KEM too short": hybrid(mlkem_share[:-1], good, group),
+        "ML-KEM too long": hybrid(mlkem_share + b"\0", good, group),
+        "ECDHE too short": hybrid(mlkem_share, good[:-1], group),
+        "no key of the curve": hybrid(mlkem_share, bad, group),
+        "a coefficient above q": hybrid(b"\xff" * len(mlkem_share), good, group),
+        "the other order": hybrid(mlkem_share, good, group)[len(good) :]
+        + hybrid(mlkem_share, good, group)[: len(good)],
+    }.items()
+}
+SERVER_SHARES = SHARES | {
+    f"{group.name}: {what}": (group, share)
+    for group, (_, size, good, bad) in HYBRIDS.items()
+    for what, share in {
+        "one byte": b"x",
+        "ML-KEM alone": bytes(size),
+        "ML-KEM too short": hybrid(bytes(size - 1), good, group),
+        "ML-KEM too long": hybrid(bytes(size + 1), good, group),
+        "ECDHE too short": hybrid(bytes(size), good[:-1], group),
+        "ECDHE too long": hybrid(bytes(size), good + b"\0", group),
+        "no key of the curve": hybrid(bytes(size), bad, group),
+    }.items()
 }
 
 
-@pytest.mark.parametrize("what", SHARES)
+@pytest.mark.parametrize("what", CLIENT_SHARES)
 def test_a_client_s_key_share_is_no_key(what: str) -> None:
     """Sections 4.2.8.1, 4.2.8.2 and 7.4.2; draft-ietf-tls-ecdhe-mlkem section 4.2."""
-    group, share = SHARES[what]
+    group, share = CLIENT_SHARES[what]
     duel = Duel.of(client={"key_shares": (group,)})
     hello = ClientHello.decode(duel.next.message)
     extensions = {**hello.extensions, X.KEY_SHARE: encode_key_shares(((group, share),))}
     duel.refuses(replace(hello, extensions=extensions).encode(), A.ILLEGAL_PARAMETER)
-
-
-CIPHERTEXT = 1088
-SERVER_SHARES = {
-    **{what: case for what, case in SHARES.items() if "MLKEM" not in what},
-    "X25519MLKEM768 too short": (NamedGroup.X25519MLKEM768, bytes(CIPHERTEXT - 1)),
-    "X25519MLKEM768 without X25519": (NamedGroup.X25519MLKEM768, bytes(CIPHERTEXT)),
-    "X25519MLKEM768 with X25519 of small order": (NamedGroup.X25519MLKEM768, bytes(CIPHERTEXT + 32)),
-    "X25519MLKEM768 too long": (NamedGroup.X25519MLKEM768, bytes(CIPHERTEXT) + b"\x09" + bytes(32)),
-}
 
 
 @pytest.mark.parametrize("what", SERVER_SHARES)
@@ -294,8 +343,12 @@ def test_a_server_s_key_share_is_no_key(what: str) -> None:
 
 @pytest.mark.parametrize("group", DEFAULT_GROUPS, ids=lambda group: group.name)
 def test_shares_are_fresh_and_of_the_right_size(group: NamedGroup) -> None:
-    """Section 4.2.8; draft-ietf-tls-ecdhe-mlkem section 4: ML-KEM first, for X25519MLKEM768 only."""
+    """Section 4.2.8; draft-ietf-tls-ecdhe-mlkem section 4."""
     sizes = {
+        NamedGroup.X448: (56, 56),
+        NamedGroup.SECP521R1: (133, 133),
+        NamedGroup.SECP256R1MLKEM768: (1249, 1153),
+        NamedGroup.SECP384R1MLKEM1024: (1665, 1665),
         NamedGroup.X25519: (32, 32),
         NamedGroup.SECP256R1: (65, 65),
         NamedGroup.SECP384R1: (97, 97),

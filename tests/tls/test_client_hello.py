@@ -30,7 +30,7 @@ A = AlertDescription
 Change = Callable[[ClientHello], ClientHello]
 
 GREASE = 0x2A2A  # RFC 8701
-SECP521R1 = 0x0019
+FFDHE2048 = 0x0100
 
 
 def with_extensions(extensions: dict[int, bytes | None]) -> Change:
@@ -102,12 +102,12 @@ REFUSED: dict[str, tuple[Change, AlertDescription]] = {
     "supported_groups is empty (4.2.7)": (with_extensions({X.SUPPORTED_GROUPS: b"\0\0"}), A.DECODE_ERROR),
     "supported_groups is cut short": (with_extensions({X.SUPPORTED_GROUPS: b"\0\4\0\x1d"}), A.DECODE_ERROR),
     "no group that we have (4.1.1)": (
-        with_extensions({X.SUPPORTED_GROUPS: encode_uint16_list((SECP521R1,)), X.KEY_SHARE: b"\0\0"}),
+        with_extensions({X.SUPPORTED_GROUPS: encode_uint16_list((FFDHE2048,)), X.KEY_SHARE: b"\0\0"}),
         A.HANDSHAKE_FAILURE,
     ),
     # key_share: section 4.2.8
     "a key share of a group that is not supported (4.2.8)": (
-        with_extensions({X.KEY_SHARE: encode_key_shares(((SECP521R1, b"x"),))}),
+        with_extensions({X.KEY_SHARE: encode_key_shares(((FFDHE2048, b"x"),))}),
         A.ILLEGAL_PARAMETER,
     ),
     "two key shares of one group (4.2.8)": (

@@ -119,7 +119,7 @@ IN_SERVER_HELLO: dict[str, tuple[Change, AlertDescription]] = {
 IN_HELLO_RETRY_REQUEST: dict[str, tuple[Change, AlertDescription]] = {
     **{what: case for what, case in IN_BOTH.items() if "key share" not in what},
     "nothing would change (4.1.4)": (with_extensions({X.KEY_SHARE: None}), A.ILLEGAL_PARAMETER),
-    "a group that was not offered (4.2.8)": (with_extensions({X.KEY_SHARE: b"\0\x19"}), A.ILLEGAL_PARAMETER),
+    "a group that was not offered (4.2.8)": (with_extensions({X.KEY_SHARE: b"\1\0"}), A.ILLEGAL_PARAMETER),
     "a group that has a share already (4.2.8)": (with_extensions({X.KEY_SHARE: b"\0\x18"}), A.ILLEGAL_PARAMETER),
     "a key share instead of a group": (
         with_extensions({X.KEY_SHARE: encode_key_share_entry(NamedGroup.X25519, bytes(32))}),

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from quic_tlshd.tls.iana import NamedGroup
-from quic_tlshd.tls.key_exchange import EcdheKeyPair, KeyPair, X25519KeyPair
+from quic_tlshd.tls.key_exchange import EcdheKeyPair, KeyPair, XdhKeyPair
 from tests.tls.playbook import Role
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -57,7 +57,7 @@ class Trace:
                 continue
             pair: KeyPair
             if entry["group"] == "x25519":
-                pair = X25519KeyPair(X25519PrivateKey.from_private_bytes(entry["private"]))
+                pair = XdhKeyPair(NamedGroup.X25519, X25519PrivateKey.from_private_bytes(entry["private"]))
             else:
                 private_key = ec.derive_private_key(int.from_bytes(entry["private"], "big"), ec.SECP256R1())
                 pair = EcdheKeyPair(NamedGroup.SECP256R1, private_key)
