@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.events import (
+    InstallSecret,
+    PeerRecordSizeLimit,
+    PeerTransportParameters,
+    Selected,
+    SendMessage,
+    SkipEarlyData,
+)
 from quic_tlshd.tls.parameters import ClientCertificate, Level
 
-TransportEvent = SendMessage | InstallSecret | PeerTransportParameters | PeerRecordSizeLimit | Selected
+TransportEvent = SendMessage | InstallSecret | PeerTransportParameters | PeerRecordSizeLimit | SkipEarlyData | Selected
 
 
 class EndpointError(Exception):

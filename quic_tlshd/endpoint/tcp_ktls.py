@@ -26,11 +26,12 @@ from typing import Protocol
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.endpoint.readiness import readable, writable
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, SendMessage
+from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, SendMessage, SkipEarlyData
 from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
-from quic_tlshd.tls.iana import CipherSuite, HandshakeType
+from quic_tlshd.tls.iana import CipherSuite
 from quic_tlshd.tls.parameters import Level
-from quic_tlshd.tls.record import HEADER, IV, MAX_INNER_PLAINTEXT, Protection, RecordLayer
+from quic_tlshd.tls.protection import IV, MAX_INNER_PLAINTEXT, Protection
+from quic_tlshd.tls.record import HEADER, RecordLayer
 from quic_tlshd.uapi.tls import (
     CIPHER_TYPES,
     KEY_SIZES,
@@ -42,7 +43,6 @@ from quic_tlshd.uapi.tls import (
     SocketOption,
 )
 
-_SESSION_ID = 38  # offset of legacy_session_id's length in a ClientHello, of legacy_session_id_echo's in a ServerHello
 _TURN = 32  # records that one peer may have read for it before the others get their turn
 _DRAIN = 16  # reads of what is thrown away when a handshake has failed
 _DRAIN_SIZE = 64 * 1024
@@ -131,8 +131,6 @@ class TcpEndpoint:
         self._continuation = KernelTls() if continuation is None else continuation
         self._records = RecordLayer()
         self._out = bytearray()
-        self._is_first = True  # what we send next
-        self._owes_change_cipher_spec = False
         self._nodelay: int | None = None  # the socket's own TCP_NODELAY, while ours is in effect
         self._received = 0  # records
 
@@ -152,22 +150,24 @@ class TcpEndpoint:
 
     async def receive(self) -> tuple[Level, bytes]:
         await self._flush()
-        data = b""
-        while not data:
+        fragment = None
+        while fragment is None:
             self._received += 1
             if self._received % _TURN == 0:
                 await asyncio.sleep(0)
             header = await self._read(HEADER)
-            data = self._records.open(header, await self._read(self._records.body_length(header)))
-        return self._records.level, data
+            fragment = self._records.open(header, await self._read(self._records.body_length(header)))
+        return self._records.level, fragment.content
 
     async def apply(self, event: TransportEvent) -> None:
         if isinstance(event, InstallSecret):
             self._records.install(event)
         elif isinstance(event, SendMessage):
-            self._send(event.data)
+            self._out += self._records.handshake(event.data)
         elif isinstance(event, PeerRecordSizeLimit):
             self._records.send_limit = event.limit
+        elif isinstance(event, SkipEarlyData):
+            self._records.skip_early_data(event.limit)
 
     async def finish(self) -> None:
         await self._flush()
@@ -193,22 +193,6 @@ class TcpEndpoint:
     def close(self) -> None:
         self._restore()
         self._sock.close()
-
-    def _send(self, data: bytes) -> None:
-        """Handshake messages, and the change_cipher_spec of appendix D.4: if a legacy_session_id is in use, the server
-        sends it behind its first message and the client before its second flight."""
-        if self._is_first:
-            self._is_first = False
-            self._owes_change_cipher_spec = data[_SESSION_ID] > 0
-            if data[0] == HandshakeType.CLIENT_HELLO:
-                self._out += self._records.handshake(data, oldest_version=self._owes_change_cipher_spec)
-                return
-            self._out += self._records.handshake(data)
-            data = b""
-        if self._owes_change_cipher_spec:
-            self._owes_change_cipher_spec = False
-            self._out += self._records.change_cipher_spec()
-        self._out += self._records.handshake(data)
 
     async def _flush(self) -> None:
         while self._out:

@@ -20,14 +20,11 @@ from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.events import Complete, Event, FindPsk, FoundPsk, InstallSecret, Output, ReceiveMessage, Sign
 from quic_tlshd.tls.iana import HandshakeType
 from quic_tlshd.tls.parameters import Direction, Level
+from quic_tlshd.tls.reassembly import MAX_MESSAGE, Reassembly, message_name
 
 Handshake = Generator[Event, Any, Complete]
 """Yields events; ReceiveMessage is answered with a whole message (bytes), Sign with a signature (bytes), FindPsk with a
 FoundPsk or None, the rest with None."""
-
-_HEADER = 4  # HandshakeType msg_type; uint24 length
-MAX_MESSAGE = 32 * 1024
-_MAX_LENGTH = {HandshakeType.CERTIFICATE: 128 * 1024, HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024}
 
 
 def receive(*expected: HandshakeType) -> Generator[Event, Any, bytes]:
@@ -35,7 +32,7 @@ def receive(*expected: HandshakeType) -> Generator[Event, Any, bytes]:
     message: bytes = yield ReceiveMessage()
     if message[0] not in expected:
         wanted = " or ".join([kind.name.lower() for kind in expected])
-        raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, f"{_name(message[0])} came where {wanted} is due")
+        raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, f"{message_name(message[0])} came where {wanted} is due")
     return message
 
 
@@ -45,7 +42,7 @@ class Engine:
     def __init__(self, handshake: Handshake) -> None:
         self._handshake = handshake
         self._receiving = Level.INITIAL
-        self._buffer = bytearray()
+        self._buffer = Reassembly()
         self._waiting: Event | None = None  # ReceiveMessage, Sign, FindPsk, or Complete at the end
 
     def start(self) -> Iterator[Output]:
@@ -59,9 +56,9 @@ class Engine:
                 AlertDescription.UNEXPECTED_MESSAGE,
                 f"handshake data at the {level.name} level came where the {self._receiving.name} level is due",
             )
-        self._buffer += data
+        self._buffer.add(data)
         if isinstance(self._waiting, ReceiveMessage):
-            message = self._next_message()
+            message = self._buffer.next()
             if message is not None:
                 yield from self._run(self._handshake.send(message))
         elif len(self._buffer) > MAX_MESSAGE:
@@ -79,7 +76,7 @@ class Engine:
             while True:
                 if isinstance(event, ReceiveMessage):
                     self._waiting = event
-                    message = self._next_message()
+                    message = self._buffer.next()
                     if message is None:
                         return
                     event = self._handshake.send(message)
@@ -103,28 +100,3 @@ class Engine:
                 f"{len(self._buffer)} bytes of the {self._receiving.name} level are left over at the change of keys",
             )
         self._receiving = level
-
-    def _next_message(self) -> bytes | None:
-        """Cut the next whole message off the buffer, None if there is none yet."""
-        buffer = self._buffer
-        if len(buffer) < _HEADER:
-            return None
-        length = int.from_bytes(buffer[1:_HEADER], "big")
-        limit = _MAX_LENGTH.get(buffer[0], MAX_MESSAGE)  # type: ignore[call-overload]  # any number is a key to look for
-        if length > limit:
-            raise PeerError(
-                AlertDescription.ILLEGAL_PARAMETER, f"a {_name(buffer[0])} of {length} bytes is longer than {limit}"
-            )
-        end = _HEADER + length
-        if len(buffer) < end:
-            return None
-        message = bytes(buffer[:end])
-        del buffer[:end]
-        return message
-
-
-def _name(kind: int) -> str:
-    try:
-        return HandshakeType(kind).name.lower()
-    except ValueError:
-        return f"message type {kind}"

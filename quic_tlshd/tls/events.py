@@ -48,6 +48,14 @@ class PeerRecordSizeLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class SkipEarlyData:
+    """The client sends early data, and it won't be taken (RFC 8446 section 4.2.10): up to `limit` bytes in records that
+    can't be opened are to be thrown away. QUIC has packets of their own for early data, which need nothing."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Selected:
     """What was negotiated in the clear-text of the handshake; `entry` names the registry entry that matched."""
 
@@ -106,7 +114,15 @@ class Complete:
 
 
 Output = (
-    SendMessage | InstallSecret | PeerTransportParameters | PeerRecordSizeLimit | Selected | Sign | FindPsk | Complete
+    SendMessage
+    | InstallSecret
+    | PeerTransportParameters
+    | PeerRecordSizeLimit
+    | SkipEarlyData
+    | Selected
+    | Sign
+    | FindPsk
+    | Complete
 )
 """What a driver gets to see."""
 

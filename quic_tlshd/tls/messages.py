@@ -262,3 +262,21 @@ class NewSessionTicket:
         ticket, at = read_vector(message, at, 2, "the ticket", 1)
         extensions = decode_extensions(message, at, HandshakeType.NEW_SESSION_TICKET)
         return cls(int.from_bytes(message[4:8], "big"), int.from_bytes(message[8:12], "big"), nonce, ticket, extensions)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUpdate:
+    """RFC 8446 section 4.6.3. update_requested: the receiver shall send one too, before more application data."""
+
+    update_requested: bool
+
+    def encode(self) -> bytes:
+        return encode_message(HandshakeType.KEY_UPDATE, bytes((self.update_requested,)))
+
+    @classmethod
+    def decode(cls, message: bytes) -> KeyUpdate:
+        if len(message) != 5:
+            raise decode_error("the KeyUpdate has the wrong length")
+        if message[4] > 1:
+            raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"request_update is {message[4]}")
+        return cls(bool(message[4]))

@@ -40,6 +40,7 @@ from quic_tlshd.tls.events import (
     Selected,
     SendMessage,
     Sign,
+    SkipEarlyData,
 )
 from quic_tlshd.tls.extensions import (
     HELLO_RETRY_REQUEST,
@@ -75,6 +76,7 @@ from quic_tlshd.tls.psk import verify_binder
 from quic_tlshd.tls.transcript import Transcript
 
 _SELECTED_TLS_1_3 = TLS_1_3.to_bytes(2, "big")
+_MAX_EARLY_DATA = 2**14  # bytes that are skipped
 
 T = TypeVar("T", CipherSuite, NamedGroup)
 
@@ -102,6 +104,8 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
         verify_binder(hello.extensions, message, found.index, found.psk, transcript)
     transcript.add(message)
     yield Selected(choice.alpn, offer.server_name, choice.entry)
+    if X.EARLY_DATA in hello.extensions:
+        yield SkipEarlyData(_MAX_EARLY_DATA)
 
     # HelloRetryRequest: only if there is a group in common, but no share of one (section 4.1.4).
     group = _choose_group(choice.groups, offer) if found is None or _does_dhe(offer, choice) else None

@@ -21,10 +21,11 @@ from quic_tlshd.endpoint.interface import EndpointError, Settings
 from quic_tlshd.endpoint.tcp_ktls import KernelTls, TcpEndpoint, kernel_cipher_suites
 from quic_tlshd.tls.alert import AlertDescription as A
 from quic_tlshd.tls.alert import PeerAlertError, PeerError
-from quic_tlshd.tls.events import Complete, InstallSecret, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.events import Complete, InstallSecret, PeerTransportParameters, Selected, SendMessage, SkipEarlyData
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import Direction, Level
-from quic_tlshd.tls.record import ContentType, Protection, TrafficKeys
+from quic_tlshd.tls.protection import Protection, TrafficKeys
+from quic_tlshd.tls.record import ContentType
 from quic_tlshd.uapi.tls import CipherType, CryptoInfo
 from quic_tlshd.worker.worker import open_endpoint
 from tests.interop.party import NAME, TIMEOUT, UserspaceTls, client_parameters, secure, server_parameters
@@ -231,6 +232,13 @@ async def test_no_byte_beyond_the_record_is_read(pair: tuple[TcpEndpoint, socket
     assert endpoint._sock.recv(100) == b"anything"
 
 
+async def test_early_data_that_nobody_takes(pair: tuple[TcpEndpoint, socket.socket]) -> None:
+    endpoint, peer = pair
+    await endpoint.apply(SkipEarlyData(100))
+    peer.sendall(bytes.fromhex("1703030018") + bytes(24) + PLAIN_MESSAGE)
+    assert await endpoint.receive() == (Level.INITIAL, MESSAGE)
+
+
 async def test_settings(pair: tuple[TcpEndpoint, socket.socket]) -> None:
     assert await pair[0].settings() == Settings(record_size_limit=16385)
     ours, peer = connected()
@@ -407,8 +415,8 @@ def installed(suite: CipherSuite, send_limit: int = (1 << 14) + 1) -> list[tuple
     """The options, in order; the keys count up from 0x10 and 0x90."""
     recorder = Recorder()
     length = 16 if "128" in suite.name else 32
-    send = Protection(TrafficKeys(suite, bytes(range(0x10, 0x10 + length)), bytes(range(12))))
-    receive = Protection(TrafficKeys(suite, bytes(range(0x90, 0x90 + length)), bytes(range(100, 112))))
+    send = Protection(TrafficKeys(suite, b"", bytes(range(0x10, 0x10 + length)), bytes(range(12))))
+    receive = Protection(TrafficKeys(suite, b"", bytes(range(0x90, 0x90 + length)), bytes(range(100, 112))))
     send.sequence = 1
     KernelTls().install(recorder, send, receive, send_limit)  # type: ignore[arg-type]
     return recorder.options

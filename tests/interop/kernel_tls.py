@@ -17,7 +17,7 @@ from quic_tlshd.monitor.modules import load_tls
 from quic_tlshd.tls.events import InstallSecret, SendMessage
 from quic_tlshd.tls.iana import CipherSuite
 from quic_tlshd.tls.parameters import ClientParameters, Direction, Level
-from quic_tlshd.tls.record import Protection, TrafficKeys
+from quic_tlshd.tls.protection import Protection, TrafficKeys
 from quic_tlshd.uapi.tls import SOL_TLS, SocketOption
 from tests.interop.party import NAME, UserspaceTls, client_parameters, secure, server_parameters
 from tests.peers import pki

@@ -26,7 +26,8 @@ from quic_tlshd.tls.parameters import (
     ServerParameters,
     VerifyChain,
 )
-from quic_tlshd.tls.record import HEADER, ContentType, Protection
+from quic_tlshd.tls.protection import Protection
+from quic_tlshd.tls.record import HEADER, ContentType
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tls.signature import certificate_verify_content, schemes_of, sign
 from tests.peers import pki

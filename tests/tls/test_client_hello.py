@@ -12,6 +12,7 @@ import pytest
 
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.codec import vector8, vector16
+from quic_tlshd.tls.events import SkipEarlyData
 from quic_tlshd.tls.extensions import (
     HELLO_RETRY_REQUEST,
     Extensions,
@@ -376,6 +377,19 @@ def test_cipher_suites_that_we_do_not_know() -> None:
     duel.change(lambda message: replace(ClientHello.decode(message), cipher_suites=(GREASE, 0x00FF, 0x1301)).encode())
     duel.deliver()
     assert duel.next.kind == HandshakeType.SERVER_HELLO
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_early_data_is_to_be_skipped(retry: bool) -> None:
+    hellos = iter(({X.EARLY_DATA: b""}, {X.EARLY_DATA: None}))
+
+    def arrange(_place: HandshakeType | str, extensions: Extensions) -> Extensions:
+        return {kind: body for kind, body in {**extensions, **next(hellos)}.items() if body is not None}
+
+    duel = Duel.of(retry=retry, client={"arrange": arrange}).run()
+    assert duel.is_complete
+    assert duel.server.told(SkipEarlyData) == [SkipEarlyData(1 << 14)]
+    assert not Duel.of().run().server.told(SkipEarlyData)
 
 
 # The second ClientHello, section 4.1.2: "the client MUST send the same ClientHello without modification, except […]"

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import pytest
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.engine import MAX_MESSAGE
 from quic_tlshd.tls.events import Complete, SendMessage, Sign
 from quic_tlshd.tls.extensions import encode_key_shares
 from quic_tlshd.tls.iana import ExtensionType, HandshakeType, NamedGroup
-from quic_tlshd.tls.messages import ClientHello, NewSessionTicket, ServerHello, encode_message
+from quic_tlshd.tls.messages import ClientHello, KeyUpdate, NewSessionTicket, ServerHello, encode_message
 from quic_tlshd.tls.parameters import ClientCertificate, Level
+from quic_tlshd.tls.reassembly import MAX_MESSAGE
 from tests.tls.playbook import Duel, Role
 
 C, S, H = Role.CLIENT, Role.SERVER, HandshakeType
@@ -36,7 +36,7 @@ def valid_messages() -> dict[str, bytes]:
         seen.setdefault(name, letter.message)
     seen["new_session_ticket"] = NewSessionTicket(3600, 1, b"\0", b"ticket", {}).encode()
     seen["end_of_early_data"] = encode_message(H.END_OF_EARLY_DATA, b"")
-    seen["key_update"] = encode_message(H.KEY_UPDATE, b"\0")
+    seen["key_update"] = KeyUpdate(update_requested=False).encode()
     seen["compressed_certificate"] = encode_message(H.COMPRESSED_CERTIFICATE, b"\0\1\0\0\1\0\0\1x")
     seen["message_hash"] = encode_message(H.MESSAGE_HASH, bytes(32))
     for number in (0, 3, 6, 12, 14, 16, 22, 67, 255):  # TLS 1.2's, others' and nobody's

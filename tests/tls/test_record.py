@@ -13,15 +13,8 @@ from quic_tlshd.tls.alert import PeerAlertError, PeerError
 from quic_tlshd.tls.events import InstallSecret
 from quic_tlshd.tls.iana import CipherSuite
 from quic_tlshd.tls.parameters import Direction, Level
-from quic_tlshd.tls.record import (
-    HEADER,
-    MAX_CIPHERTEXT,
-    MAX_PLAINTEXT,
-    ContentType,
-    Protection,
-    RecordLayer,
-    TrafficKeys,
-)
+from quic_tlshd.tls.protection import Protection, TrafficKeys
+from quic_tlshd.tls.record import HEADER, MAX_CIPHERTEXT, MAX_PLAINTEXT, ContentType, Fragment, RecordLayer
 from tests.tls.traces import Trace
 
 SUITE = CipherSuite.TLS_AES_128_GCM_SHA256
@@ -69,7 +62,11 @@ def receiver() -> tuple[Protection, RecordLayer]:
 
 
 def take(records: RecordLayer, stream: bytes) -> list[bytes]:
-    """Everything in `stream`, record by record, in just the portions that the layer asks for."""
+    """The contents of all in `stream`, record by record, in just the portions that the layer asks for."""
+    return [b"" if fragment is None else fragment.content for fragment in fragments(records, stream)]
+
+
+def fragments(records: RecordLayer, stream: bytes) -> list[Fragment | None]:
     got = []
     while stream:
         header, stream = stream[:HEADER], stream[HEADER:]
@@ -138,12 +135,60 @@ def test_levels_follow_the_receive_keys() -> None:
 # sending
 
 
-def test_only_the_initial_client_hello_looks_old() -> None:
+HELLO = b"\x01\0\0\x25".ljust(38, b"r")  # up to legacy_session_id
+
+
+def heads(stream: bytes) -> list[str]:
+    """Each record's content type and version, in hex."""
+    found = []
+    while stream:
+        found.append(stream[:3].hex())
+        stream = stream[HEADER + int.from_bytes(stream[3:HEADER], "big") :]
+    return found
+
+
+def test_a_client_that_pretends_to_resume_a_tls_1_2_session() -> None:
     records = RecordLayer()
-    assert records.handshake(MESSAGE, oldest_version=True)[:HEADER] == bytes.fromhex("1603010009")
-    assert records.handshake(MESSAGE)[:HEADER] == bytes.fromhex("1603030009")
+    assert heads(records.handshake(HELLO + b"\x01x")) == ["160301"]
+    assert heads(records.handshake(HELLO + b"\x01x")) == ["140303", "160303"]  # after a HelloRetryRequest
     records.install(secret(Direction.SEND))
-    assert records.handshake(MESSAGE)[:HEADER] == bytes.fromhex("170303001a")
+    assert heads(records.handshake(MESSAGE)) == ["170303"]
+
+
+def test_a_client_with_early_data_that_pretends() -> None:
+    records = RecordLayer()
+    assert heads(records.handshake(HELLO + b"\x01x")) == ["160301"]
+    records.install(secret(Direction.SEND, level=Level.EARLY))
+    assert heads(records.application_data(b"early")) == ["140303", "170303"]
+    assert heads(records.handshake(MESSAGE)) == ["170303"]
+
+
+def test_a_server_that_pretends() -> None:
+    records = RecordLayer()
+    stream = records.handshake(b"\x02" + HELLO[1:] + b"\x01x")
+    assert heads(stream) == ["160303", "140303"]
+    assert stream.endswith(CHANGE_CIPHER_SPEC)
+    assert heads(records.handshake(b"\x02" + HELLO[1:] + b"\x01x")) == ["160303"]
+
+
+def test_without_a_session_id_nobody_pretends() -> None:
+    for hello in (HELLO + b"\0", b"\x02" + HELLO[1:] + b"\0"):
+        records = RecordLayer()
+        assert heads(records.handshake(hello)) == heads(records.handshake(hello)) == ["160303"]
+
+
+@pytest.mark.parametrize("block", [1, 2, 64, 1000, MAX_PLAINTEXT])
+def test_padding_hides_lengths(block: int) -> None:
+    ours, theirs = RecordLayer(padding=block), layer(Direction.RECEIVE)
+    ours.install(secret(Direction.SEND))
+    for length in (1, 5, 63, 64, 1000, MAX_PLAINTEXT):
+        content = b"\x0b" + (MAX_PLAINTEXT * 2).to_bytes(3, "big") + bytes(length)
+        record = ours.handshake(content[:length])
+        inner = len(record) - HEADER - 16
+        assert inner % block == 0 or inner == MAX_PLAINTEXT + 1
+        assert fragments(theirs, record)[0] == (ContentType.HANDSHAKE, content[:length])
+        theirs = layer(Direction.RECEIVE)
+        ours.install(secret(Direction.SEND))
 
 
 @pytest.mark.parametrize("limit", [64, 65, 500, MAX_PLAINTEXT + 1])
@@ -262,9 +307,16 @@ def test_alerts_are_fatal_whatever_their_level(level: int, description: int) -> 
     assert heard.value.description == description
 
 
-@pytest.mark.parametrize("body", [b"", b"\x02", b"\x02\x28\x00"])
+@pytest.mark.parametrize("body", [b"\x02", b"\x02\x28\x00", b"\x01\x00\x01\x00"])
 def test_alerts_of_another_length(body: bytes) -> None:
     refuses(RecordLayer(), plain(21, body), A.DECODE_ERROR)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_empty_alerts(sealed: bool) -> None:
+    peer, records = receiver()
+    stream = peer.seal(ContentType.ALERT, b"", 9) if sealed else plain(21, b"")
+    refuses(records if sealed else RecordLayer(), stream, A.UNEXPECTED_MESSAGE, "empty alert")
 
 
 def test_user_canceled_is_waited_through() -> None:
@@ -294,10 +346,6 @@ def test_change_cipher_spec_is_one_byte_of_1(body: bytes) -> None:
     refuses(layer(), plain(20, body), A.UNEXPECTED_MESSAGE, "not one byte of 1")
 
 
-def test_our_change_cipher_spec() -> None:
-    assert layer(Direction.SEND).change_cipher_spec() == CHANGE_CIPHER_SPEC
-
-
 @pytest.mark.parametrize("between", [CHANGE_CIPHER_SPEC, plain(21, b"\x01\x5a")])
 @pytest.mark.parametrize("at", range(1, len(MESSAGE)))
 def test_nothing_comes_between_fragments(between: bytes, at: int) -> None:
@@ -310,6 +358,120 @@ def test_not_for_ever() -> None:
     records = layer()
     assert take(records, CHANGE_CIPHER_SPEC * 32) == [b""] * 32
     refuses(records, CHANGE_CIPHER_SPEC, A.UNEXPECTED_MESSAGE, "already to be ignored")
+
+
+# limits
+
+
+def test_no_more_than_we_said_we_take() -> None:
+    peer, records = receiver()
+    records.receive_limit = 64
+    assert take(records, peer.seal(ContentType.HANDSHAKE, MESSAGE, 63 - len(MESSAGE))) == [MESSAGE]
+    refuses(records, peer.seal(ContentType.HANDSHAKE, MESSAGE, 64 - len(MESSAGE)), A.RECORD_OVERFLOW, "65 bytes")
+
+
+@pytest.mark.parametrize("suite", list(CipherSuite))
+def test_keys_wear_out(suite: CipherSuite) -> None:
+    ours = Protection(TrafficKeys.derive(suite, secret(Direction.SEND, suite).secret))
+    limit = {"GCM": 23_726_566, "CCM": 2**23, "POLY1305": 2**64 - 1}
+    ours.sequence = next(most for name, most in limit.items() if name in suite.name) - 1
+    assert not ours.is_worn
+    ours.seal(ContentType.APPLICATION_DATA, b"")
+    assert ours.is_worn
+
+
+# application data, and new keys for it
+
+
+def test_application_data_comes_with_its_keys() -> None:
+    ours = RecordLayer()
+    ours.install(secret(Direction.SEND, level=Level.APP))
+    for level in (Level.EARLY, Level.APP):
+        records = layer()
+        records.install(secret(Direction.RECEIVE, level=level))
+        ours.install(secret(Direction.SEND, level=level))
+        stream = ours.application_data(b"data" * 5000)
+        assert fragments(records, stream) == [
+            (ContentType.APPLICATION_DATA, (b"data" * 5000)[:MAX_PLAINTEXT]),
+            (ContentType.APPLICATION_DATA, (b"data" * 5000)[MAX_PLAINTEXT:]),
+        ]
+    records = layer(Direction.RECEIVE)
+    ours.install(secret(Direction.SEND))
+    refuses(records, ours.application_data(b"data"), A.UNEXPECTED_MESSAGE, "content type 23 came at the HANDSHAKE")
+
+
+def test_empty_application_data() -> None:
+    peer, records = receiver()
+    records.install(secret(Direction.RECEIVE, level=Level.APP))
+    assert fragments(records, peer.seal(ContentType.APPLICATION_DATA, b"", 20)) == [(ContentType.APPLICATION_DATA, b"")]
+    assert layer(Direction.SEND).application_data(b"") == b""
+
+
+def test_new_keys_one_direction_at_a_time() -> None:
+    ours, theirs = RecordLayer(), layer()
+    ours.install(secret(Direction.SEND, level=Level.APP))
+    theirs.install(secret(Direction.RECEIVE, level=Level.APP))
+    for _ in range(3):
+        ours.update_send()
+        theirs.update_receive()
+        assert take(theirs, ours.application_data(b"data")) == [b"data"]
+    ours.update_send()
+    refuses(theirs, ours.application_data(b"data"), A.BAD_RECORD_MAC)
+
+
+@pytest.mark.parametrize("change", ["install", "update"])
+def test_keys_change_between_messages_only(change: str) -> None:
+    records = layer(Direction.RECEIVE)
+    peer = Protection(TrafficKeys.derive(SUITE, secret(Direction.SEND).secret))
+    take(records, peer.seal(ContentType.HANDSHAKE, MESSAGE + MESSAGE[:3]))
+    with pytest.raises(PeerError, match="middle of a handshake message") as refused:
+        records.update_receive() if change == "update" else records.install(secret(Direction.RECEIVE, level=Level.APP))
+    assert refused.value.alert is A.UNEXPECTED_MESSAGE
+
+
+# early data that is refused
+
+
+def early(*contents: bytes) -> bytes:
+    """Records under keys that the receiver has not."""
+    peer = Protection(TrafficKeys.derive(SUITE, b"\xea" * 32))
+    return b"".join([peer.seal(ContentType.APPLICATION_DATA, content) for content in contents])
+
+
+def test_early_data_is_skipped_by_trial_decryption() -> None:
+    peer, records = receiver()
+    records.skip_early_data(100)
+    assert take(records, early(b"x" * 60, b"", b"x" * 39)) == [b""] * 3
+    assert take(records, peer.seal(ContentType.HANDSHAKE, MESSAGE)) == [MESSAGE]
+    refuses(records, early(b"x"), A.BAD_RECORD_MAC)  # there is none after the first record that can be opened
+
+
+def test_early_data_before_a_retry_is_skipped_by_its_content_type() -> None:
+    records = layer()
+    records.skip_early_data(100)
+    assert take(records, early(b"x" * 60, b"x" * 40) + plain(22, MESSAGE)) == [b"", b"", MESSAGE]
+    refuses(records, early(b"x"), A.UNEXPECTED_MESSAGE, "before there are keys")
+
+
+def test_change_cipher_spec_before_early_data() -> None:
+    records = layer()
+    records.skip_early_data(100)
+    assert take(records, CHANGE_CIPHER_SPEC + early(b"x") + plain(22, MESSAGE)) == [b"", b"", MESSAGE]
+
+
+@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("contents", [[b"x" * 101], [b"x" * 60, b"x" * 41], [b""] * 101])
+def test_early_data_is_not_skipped_for_ever(contents: list[bytes], protected: bool) -> None:
+    records = layer(*[Direction.RECEIVE] * protected)
+    records.skip_early_data(100)
+    refuses(records, early(*contents), A.UNEXPECTED_MESSAGE, "more early data")
+
+
+def test_what_can_be_opened_is_not_skipped() -> None:
+    """It is the first of the client's own, and its faults are faults."""
+    peer, records = receiver()
+    records.skip_early_data(100)
+    refuses(records, peer.seal(ContentType.APPLICATION_DATA, b"data"), A.UNEXPECTED_MESSAGE, "content type 23")
 
 
 # arbitrary bytes
