@@ -11,36 +11,36 @@ from hypothesis import strategies as st
 
 from quic_tlshd.tls.alert import AlertDescription as A
 from quic_tlshd.tls.alert import PeerAlertError, PeerError
+from quic_tlshd.tls.connection import Connection
 from quic_tlshd.tls.events import InstallSecret
 from quic_tlshd.tls.iana import CipherSuite, HandshakeType
 from quic_tlshd.tls.messages import KeyUpdate, NewSessionTicket, encode_message
 from quic_tlshd.tls.parameters import Direction, Level
 from quic_tlshd.tls.record import HEADER, ContentType, RecordLayer
-from quic_tlshd.tls.session import Session
 
 SUITE = CipherSuite.TLS_AES_128_GCM_SHA256
 TICKET = NewSessionTicket(3600, 1, b"\0", b"ticket", {}).encode()
 
 
 class Side:
-    """A session and its record layer, and what came of what it received."""
+    """A connection and its record layer, and what came of what it received."""
 
     def __init__(self, ours: int, theirs: int, take_ticket: Callable[[bytes], None] | None = None) -> None:
         self.records = RecordLayer()
         for direction, number in ((Direction.SEND, ours), (Direction.RECEIVE, theirs)):
             self.records.install(InstallSecret(Level.APP, direction, SUITE, bytes((number,)) * 32))
-        self.session = Session(self.records, take_ticket)
+        self.connection = Connection(self.records, take_ticket)
 
     def receive(self, stream: bytes) -> bytes:
         data = b""
         while stream:
             length = self.records.body_length(stream[:HEADER])
-            data += self.session.receive(stream[:HEADER], stream[HEADER : HEADER + length])
+            data += self.connection.receive(stream[:HEADER], stream[HEADER : HEADER + length])
             stream = stream[HEADER + length :]
         return data
 
     def seal(self, content_type: int, content: bytes) -> bytes:
-        """A record that the session would not send."""
+        """A record that the connection would not send."""
         assert self.records.send is not None
         return self.records.send.seal(content_type, content)
 
@@ -58,8 +58,8 @@ class Pair:
         self.client, self.server = Side(1, 2, self.tickets.append), Side(2, 1)
 
     def talk(self) -> None:
-        assert self.server.receive(self.client.session.send(b"request")) == b"request"
-        assert self.client.receive(self.server.session.send(b"response")) == b"response"
+        assert self.server.receive(self.client.connection.send(b"request")) == b"request"
+        assert self.client.receive(self.server.connection.send(b"response")) == b"response"
 
     def refused(self, stream: bytes, alert: A, reason: str, *, by: Side | None = None) -> None:
         with pytest.raises(PeerError, match=reason) as refusal:
@@ -74,23 +74,23 @@ def pair() -> Pair:
 
 def test_data_of_any_length(pair: Pair) -> None:
     for length in (0, 1, 1 << 14, (1 << 14) + 1, 100_000):
-        assert pair.client.receive(pair.server.session.send(bytes(length))) == bytes(length)
+        assert pair.client.receive(pair.server.connection.send(bytes(length))) == bytes(length)
 
 
 def test_tickets_between_data(pair: Pair) -> None:
-    stream = pair.server.session.send(b"one") + pair.server.session.send_message(TICKET * 2)
-    assert pair.client.receive(stream + pair.server.session.send(b"two")) == b"onetwo"
+    stream = pair.server.connection.send(b"one") + pair.server.connection.send_message(TICKET * 2)
+    assert pair.client.receive(stream + pair.server.connection.send(b"two")) == b"onetwo"
     assert pair.tickets == [TICKET] * 2
 
 
 def test_a_ticket_in_fragments(pair: Pair) -> None:
     pair.server.records.send_limit = 4
-    assert pair.client.receive(pair.server.session.send_message(TICKET)) == b""
+    assert pair.client.receive(pair.server.connection.send_message(TICKET)) == b""
     assert pair.tickets == [TICKET]
 
 
 def test_data_between_the_fragments_of_a_ticket(pair: Pair) -> None:
-    stream = pair.server.seal(ContentType.HANDSHAKE, TICKET[:5]) + pair.server.session.send(b"data")
+    stream = pair.server.seal(ContentType.HANDSHAKE, TICKET[:5]) + pair.server.connection.send(b"data")
     pair.refused(stream, A.UNEXPECTED_MESSAGE, "application data came in the middle")
 
 
@@ -98,7 +98,7 @@ def test_data_between_the_fragments_of_a_ticket(pair: Pair) -> None:
 
 
 def test_a_key_update_of_one_side(pair: Pair) -> None:
-    assert pair.client.receive(pair.server.session.update_keys()) == b""
+    assert pair.client.receive(pair.server.connection.update_keys()) == b""
     assert pair.client.sequences == (0, 0)
     pair.talk()
     assert pair.client.sequences == pair.server.sequences == (1, 1)
@@ -106,8 +106,8 @@ def test_a_key_update_of_one_side(pair: Pair) -> None:
 
 def test_a_key_update_that_asks_for_another(pair: Pair) -> None:
     for _ in range(3):  # one answer is enough for all that come while we are silent
-        pair.client.receive(pair.server.session.update_keys(request=True))
-    answer = pair.client.session.send(b"data")
+        pair.client.receive(pair.server.connection.update_keys(request=True))
+    answer = pair.client.connection.send(b"data")
     assert pair.server.receive(answer) == b"data"
     assert pair.client.sequences == (1, 0)
     pair.talk()
@@ -115,8 +115,8 @@ def test_a_key_update_that_asks_for_another(pair: Pair) -> None:
 
 
 def test_no_answer_without_data(pair: Pair) -> None:
-    pair.client.receive(pair.server.session.update_keys(request=True))
-    assert pair.client.session.send(b"") == b""
+    pair.client.receive(pair.server.connection.update_keys(request=True))
+    assert pair.client.connection.send(b"") == b""
 
 
 def test_keys_that_are_worn_out_are_changed(pair: Pair) -> None:
@@ -137,20 +137,20 @@ def test_keys_that_are_worn_out_are_changed(pair: Pair) -> None:
     ],
 )
 def test_malformed_key_updates(pair: Pair, message: bytes, alert: A) -> None:
-    pair.refused(pair.server.session.send_message(message), alert, "KeyUpdate|request_update")
+    pair.refused(pair.server.connection.send_message(message), alert, "KeyUpdate|request_update")
 
 
 @pytest.mark.parametrize("more", [TICKET, TICKET[:1], KeyUpdate(update_requested=False).encode()])
 def test_nothing_comes_behind_a_key_update_under_the_old_keys(pair: Pair, more: bytes) -> None:
     message = KeyUpdate(update_requested=False).encode()
-    pair.refused(pair.server.session.send_message(message + more), A.UNEXPECTED_MESSAGE, "behind a KeyUpdate|middle")
+    pair.refused(pair.server.connection.send_message(message + more), A.UNEXPECTED_MESSAGE, "behind a KeyUpdate|middle")
 
 
 def test_the_old_keys_are_gone(pair: Pair) -> None:
     late = pair.server.seal(ContentType.APPLICATION_DATA, b"late")
     assert pair.server.records.send is not None
     pair.server.records.send.sequence = 0
-    pair.client.receive(pair.server.session.update_keys())
+    pair.client.receive(pair.server.connection.update_keys())
     pair.refused(late, A.BAD_RECORD_MAC, "does not decrypt")
 
 
@@ -160,9 +160,11 @@ def test_the_old_keys_are_gone(pair: Pair) -> None:
 @pytest.mark.parametrize("kind", sorted(set(HandshakeType) - {HandshakeType.KEY_UPDATE}))
 def test_other_messages(pair: Pair, kind: HandshakeType) -> None:
     message = encode_message(kind, bytes(40))
-    pair.refused(pair.client.session.send_message(message), A.UNEXPECTED_MESSAGE, "after the handshake", by=pair.server)
+    pair.refused(
+        pair.client.connection.send_message(message), A.UNEXPECTED_MESSAGE, "after the handshake", by=pair.server
+    )
     if kind is not HandshakeType.NEW_SESSION_TICKET:
-        pair.refused(pair.server.session.send_message(message), A.UNEXPECTED_MESSAGE, "after the handshake")
+        pair.refused(pair.server.connection.send_message(message), A.UNEXPECTED_MESSAGE, "after the handshake")
 
 
 def test_change_cipher_spec(pair: Pair) -> None:
@@ -174,14 +176,14 @@ def test_change_cipher_spec(pair: Pair) -> None:
 
 def test_close_notify_ends_one_direction(pair: Pair) -> None:
     with pytest.raises(PeerAlertError) as closed:
-        pair.client.receive(pair.server.session.alert(A.CLOSE_NOTIFY))
+        pair.client.receive(pair.server.connection.alert(A.CLOSE_NOTIFY))
     assert closed.value.description == A.CLOSE_NOTIFY
-    assert pair.server.receive(pair.client.session.send(b"still")) == b"still"
+    assert pair.server.receive(pair.client.connection.send(b"still")) == b"still"
 
 
 def test_user_canceled_is_followed_by_close_notify(pair: Pair) -> None:
     with pytest.raises(PeerAlertError, match="close_notify"):
-        pair.client.receive(pair.server.session.alert(A.USER_CANCELED))
+        pair.client.receive(pair.server.connection.alert(A.USER_CANCELED))
 
 
 @given(st.lists(st.tuples(st.sampled_from([21, 22, 23, 0]), st.binary(max_size=40)), max_size=8))

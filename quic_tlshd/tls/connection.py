@@ -15,7 +15,7 @@ from quic_tlshd.tls.reassembly import Reassembly, message_name
 from quic_tlshd.tls.record import ContentType, RecordLayer
 
 
-class Session:
+class Connection:
     """Goes on with the record layer of a complete handshake.
 
     take_ticket: given each NewSessionTicket (the whole message); None on a server, which must not be sent any.
