@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.vm.initrd import build_initrd
 SPARE = 128 << 20  # bytes in the file system beside the files
 # What only people would read.
 UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
+ATTEMPTS = 3  # at what downloads: a mirror may be unreachable for a while, or change while it is read
+PAUSE = 20.0  # seconds between them
 PYTHON_PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -77,10 +79,12 @@ def _forget_all(cache: Path) -> None:
 def _build(directory: Path) -> None:
     if os.geteuid() != 0:
         raise BuildError("only root can build the guest")
+    require(*recipe.BUILT_BY)
     root = directory / "root"
-    _run(*_bootstrap(root, _mirror()))
+    mirror = _mirror()
+    _patiently("Debian's packages", lambda: _bootstrap(root, mirror))
     release = _only(root / "usr" / "lib" / "modules")
-    _install_python_packages(root)
+    _patiently("Python's packages", lambda: _install_python_packages(root))
     shutil.copy(root / "usr" / "lib" / "modules" / release / "vmlinuz", directory / "vmlinuz")
     build_initrd(root, release, directory / "initrd", directory / "scratch")
     used = int(subprocess.check_output(["du", "-s", "--block-size=1", root], text=True).split()[0])
@@ -92,12 +96,36 @@ def _build(directory: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _bootstrap(root: Path, mirror: str) -> list[str]:
-    """mmdebstrap's command. The kernel's packages are pinned to their own suite, which apt would else pass by."""
+def require(*programs: str) -> None:
+    """BuildError unless all these are installed; it names the Debian packages of those that are not."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        packages = " ".join(dict.fromkeys(recipe.PROGRAMS[program] for program in missing))
+        raise BuildError(f"{', '.join(missing)} not found: apt-get install {packages}")
+
+
+def _patiently(what: str, download: Callable[[], None]) -> None:
+    """Do it, and again if it fails."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            download()
+        except BuildError as error:
+            if not left:
+                raise BuildError(f"{what} can't be had, {ATTEMPTS} attempts failed: {error}") from None
+            print(f"{what} can't be had: {error}; another attempt in {PAUSE:g} s", file=sys.stderr, flush=True)
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def _bootstrap(root: Path, mirror: str) -> None:
+    """Debian in `root`. The kernel's packages are pinned to their own suite, which apt would else pass by."""
+    if root.exists():  # what an attempt has left
+        shutil.rmtree(root)
     pin = f"Package: src:linux src:linux-signed-amd64\\nPin: release n={recipe.KERNEL_SUITE}\\nPin-Priority: 900\\n"
     # The kernel itself without linux-image, which would make an initrd that we don't use.
     kernel = 'chroot "$1" apt-get install -qq -y "linux-binary-$(ls "$1/usr/lib/modules")" >/dev/null'
-    return [
+    _run(
         # What it mounts in the root is gone when it ends, however it ends: leftovers are removed file by file.
         *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
         "mmdebstrap",
@@ -106,6 +134,7 @@ def _bootstrap(root: Path, mirror: str) -> list[str]:
         "--quiet",
         # A mirror may be a snapshot, whose Release file is past its date; it must be signed all the same.
         "--aptopt=Acquire::Check-Valid-Until false",
+        '--aptopt=Acquire::Retries "3"',
         f"--include={','.join(recipe.PACKAGES)}",
         f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d"; printf \'{pin}\' >"$1/etc/apt/preferences.d/kernel"',
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in UNREAD),
@@ -113,7 +142,7 @@ def _bootstrap(root: Path, mirror: str) -> list[str]:
         recipe.SUITE,
         str(root),
         *(f"deb {mirror} {suite} main" for suite in (recipe.SUITE, recipe.KERNEL_SUITE)),
-    ]
+    )
 
 
 def _mirror() -> str:
@@ -153,7 +182,5 @@ def _only(directory: Path, pattern: str = "*") -> str:
 def _run(*command: str) -> None:
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
-    except FileNotFoundError as error:
-        raise BuildError(f"{command[0]} is not installed") from error
     except subprocess.CalledProcessError as error:
         raise BuildError(f"{command[0]} failed with status {error.returncode}") from error

@@ -20,9 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.vm import module
-from tests.vm.image import BuildError, Image
+from tests.vm.image import Image, require
 from tests.vm.recipe import HERE, REPOSITORY
 
+QEMU = "qemu-system-x86_64"
 MEMORY = "6G"  # the kernel's cap of pending handshakes grows with it: 15 with 6 GiB, 3 with 1 GiB
 CPUS = 2
 BOOT_TIMEOUT = 180.0  # seconds; a boot takes 8 on a machine that has nothing else to do
@@ -57,15 +58,13 @@ def accelerator() -> str:
 
 
 def _qemu(image: Image, job: Path) -> list[str]:
-    program = shutil.which("qemu-system-x86_64")
-    if program is None:
-        raise BuildError("qemu-system-x86_64 is not installed")
+    require(QEMU)
 
     def share(tag: str, path: Path, options: str) -> list[str]:
         return ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{options}"]
 
     return [
-        *(program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", "q35", "-accel", accelerator(), "-cpu", "max", "-smp", str(CPUS), "-m", MEMORY),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
         *("-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off nokaslr"),

@@ -18,6 +18,7 @@ PACKAGES = (
     "ca-certificates",
     "dbus-daemon",
     "e2fsprogs",
+    "gnutls-bin",
     "iproute2",
     "keyutils",
     "kmod",
@@ -35,6 +36,16 @@ PACKAGES = (
     "strace",
     "util-linux",
 )
+
+# The host's programs, by the Debian packages that have them.
+PROGRAMS = {
+    "busybox": "busybox-static",
+    "mkfs.ext4": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "unshare": "util-linux",
+}
+BUILT_BY = tuple(PROGRAMS)  # qemu too, for who waits for a build wants to boot it
 
 # What the initrd loads to find its root, the shared folders and the way out for output; with what these need.
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4", "overlay", "9pnet_virtio", "9p")

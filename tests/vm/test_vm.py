@@ -78,6 +78,36 @@ def test_cut_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert image.ready().release == "7.0", "it is built once"
 
 
+def test_download_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A mirror that fails is asked again; one that goes on failing is a failure, and it is said of what."""
+    attempts = iter([False, True, False, False, False])
+
+    def bootstrap(_root: Path, mirror: str) -> None:
+        assert mirror == "http://mirror.test/"
+        if not next(attempts):
+            raise image.BuildError("mmdebstrap failed with status 25")
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("QUIC_TLSHD_VM_CACHE", str(tmp_path))
+    monkeypatch.setenv("QUIC_TLSHD_VM_MIRROR", "http://mirror.test/")
+    monkeypatch.setattr(image, "_bootstrap", bootstrap)
+    monkeypatch.setattr(image, "require", lambda *_: None)
+    monkeypatch.setattr(image.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(image, "PAUSE", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        image.ready()
+    assert "Debian's packages can't be had: mmdebstrap failed with status 25" in capfd.readouterr().err
+    with pytest.raises(image.BuildError, match="3 attempts failed: mmdebstrap failed with status 25"):
+        image.ready()
+
+
+def test_program_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All that is missing is named at once, before anything is downloaded."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(image.BuildError, match="mmdebstrap, busybox not found: apt-get install mmdebstrap busybox-st"):
+        image.require("mmdebstrap", "busybox")
+
+
 def test_loading_order(tmp_path: Path) -> None:
     """What a module needs is loaded before it; what is built into the kernel is not loaded at all."""
     (tmp_path / "modules.dep").write_text(
