@@ -39,6 +39,7 @@ from quic_tlshd.tls.engine import Engine
 from quic_tlshd.tls.events import Complete, FindPsk, FoundPsk, Selected, Sign
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.uapi.quic import IPPROTO_QUIC
+from quic_tlshd.uapi.sockopt import LongOptionsSocket
 from quic_tlshd.worker.policy import Policy, Seen
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def open_endpoint(fd: int) -> Endpoint:
     if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_SEQPACKET:
         return UserspaceEndpoint(sock)
     if sock.proto == IPPROTO_QUIC:
-        return QuicKernelEndpoint(sock)
+        return QuicKernelEndpoint(LongOptionsSocket(fileno=sock.detach()))
     if sock.proto == socket.IPPROTO_TCP:
         return TcpEndpoint(sock)
     reason = f"a socket of family {int(sock.family)}, type {int(sock.type)}, protocol {sock.proto} is no transport"

@@ -5,6 +5,16 @@ Modelled after net/quic/socket.c of github.com/lxin/quic:
 - options: lengths, values and states that are refused, with the kernel's errno; the ALPN list kept with length bytes,
   which a reader's buffer must have room for; struct quic_config in both sizes; TOKEN tells the server;
   CONNECTION_CLOSE gives the peer's reason once it has closed;
+- SESSION_TICKET on a server: 64 bytes that are the same for all connections of a listener from one address (the port
+  does not count), or what the owner has set for this connection. On a client: what the owner has set, until the APP
+  secret to receive with comes; from then on nothing, until the first message at level APP is whole, and that then. What
+  is set has 64 to 4096 bytes, and a reader's buffer must have room for it;
+- messages at level APP come out of SESSION_TICKET and nowhere else, and only the first does: any type is taken for a
+  NewSessionTicket, more messages in its frame come out with it, later ones vanish, and so does one of more than 4096
+  bytes or one that finds something set there. Nothing wakes who waits for it. It stays to be read when the connection
+  has been closed. *On a server, what a client sends at level APP replaces the key*: whoever reads the key when there is
+  an APP secret to receive with may read what the client wishes. They can be sent as soon as there is an APP secret to
+  send with, and still after DONE;
 - secrets: never at INITIAL, only while establishing, of known cipher types; established with both APP
   secrets;
 - sendmsg: refused without the level's secret, without data, with unknown flags or after the end; may take less than
@@ -28,7 +38,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 SOL_QUIC = 288
-CONNECTION_CLOSE, CONFIG, TOKEN, ALPN, CRYPTO_SECRET, TRANSPORT_PARAM_EXT = 5, 9, 10, 11, 13, 14
+CONNECTION_CLOSE, CONFIG, TOKEN, ALPN, SESSION_TICKET, CRYPTO_SECRET, TRANSPORT_PARAM_EXT = 5, 9, 10, 11, 12, 13, 14
 APP, INITIAL, HANDSHAKE, EARLY = range(4)
 STREAM_INFO, HANDSHAKE_INFO = 0, 1
 SEND_FLAGS = socket.MSG_MORE | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -47,7 +57,8 @@ class FakeQuicSocket:
     """The user's end; `peer` is the socket it is connected with.
 
     secrets: what was installed, (level, send) to (cipher type, 48 bytes). datagrams: what was sent together.
-    most: bytes that one sendmsg takes. split: cuts what is sent into CRYPTO frames.
+    most: bytes that one sendmsg takes. split: cuts what is sent into CRYPTO frames. listener_key: the server's ticket
+    key.
     """
 
     peer: FakeQuicSocket
@@ -60,6 +71,8 @@ class FakeQuicSocket:
         cipher_type: int = 0,
         certificate_request: int = 0,
         config_size: int = 28,
+        receive_session_ticket: int = 0,
+        listener_key: bytes = bytes(range(64)),
         transport_parameters: bytes = b"\x04\x01\x3f",  # initial_max_data
         split: Split = whole,
         most: int = 1 << 20,
@@ -72,8 +85,11 @@ class FakeQuicSocket:
         self.datagrams: list[list[tuple[int, bytes]]] = []
         self.state = "establishing"
         self.split, self.most = split, most
+        self._listener_key = listener_key
+        self._ticket, self._ticket_ready, self._app_received = b"", False, 0
         self._alpn = b"".join(bytes((len(name),)) + name.encode() for name in alpn.split(",") if name)
-        config = struct.pack("=4I5B3xI", 1, 0, 333000, cipher_type, 0, 0, 0, 0, certificate_request, 0)
+        wishes = (0, 0, 0, receive_session_ticket, certificate_request)
+        config = struct.pack("=4I5B3xI", 1, 0, 333000, cipher_type, *wishes, 0)
         self._config = config[:config_size]
         self._close = (0, b"")
         self._control_list: list[tuple[int, bytes]] = []
@@ -131,9 +147,20 @@ class FakeQuicSocket:
         if level != INITIAL and (level, False) not in self.secrets:
             self._backlog.append((level, kind, data))
             return
+        if kind == APP:
+            self._take_ticket(data)
+            return
         if not self._recv_list:
             self._kernel.send(b"readable")
         self._recv_list.append((kind, data))
+
+    def _take_ticket(self, data: bytes) -> None:
+        """Data at level APP, in order."""
+        self._app_received += len(data)
+        if not self._ticket_ready and len(self._ticket) + len(data) == self._app_received <= 4096:
+            self._ticket += data
+            length = 4 + int.from_bytes(self._ticket[1:4])
+            self._ticket_ready = len(self._ticket) >= max(length, 4)
 
     def recvmsg(
         self, size: int, control_size: int, flags: int, /
@@ -158,6 +185,10 @@ class FakeQuicSocket:
 
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
         require(level == SOL_QUIC, errno.ENOPROTOOPT)
+        if option == SESSION_TICKET:
+            ticket = self._session_ticket()
+            require(size >= len(ticket), errno.EINVAL)
+            return ticket
         if option == TRANSPORT_PARAM_EXT:
             require(self.state == "establishing" and size >= len(self.transport_parameters), errno.EINVAL)
             return self.transport_parameters
@@ -183,10 +214,19 @@ class FakeQuicSocket:
         elif option == CONNECTION_CLOSE:
             errcode, phrase = struct.unpack("=I4x64s", value)
             self._close = errcode, phrase.partition(b"\0")[0][:63]
+        elif option == SESSION_TICKET:
+            require(64 <= len(value) <= 4096, errno.EINVAL)
+            self._ticket = value
         elif option == CRYPTO_SECRET:
             self._set_crypto_secret(*struct.unpack("=BBHI48s", value))
         else:
             raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+
+    def _session_ticket(self) -> bytes:
+        if self.server:
+            require(self.state != "closed", errno.EPIPE)
+            return self._ticket or self._listener_key
+        return self._ticket if self.state == "establishing" or self._ticket_ready else b""
 
     @property
     def alpn(self) -> list[bytes]:
@@ -216,6 +256,8 @@ class FakeQuicSocket:
         require(reserved == 0 and cipher_type in range(51, 55), errno.EINVAL)
         assert (level, bool(send)) not in self.secrets, "the kernel would take it, but no handshake installs it twice"
         self.secrets[level, bool(send)] = cipher_type, secret
+        if (level, send) == (APP, 0):
+            self._ticket = b""
         if not send:
             waiting, self._backlog = self._backlog, []
             for packet in waiting:
