@@ -34,13 +34,19 @@ SEARCH = (Path("/etc/quic-tlshd/config"), Path("/etc/tlshd/config"))
 REGISTRY_DIRECTORY = Path("/etc/quic-tlshd/registry.d")
 ALWAYS_LINKED = (".nvme", ".nfs", ".nfsd")
 
-_X509_KEYS = ("x509.truststore", "x509.crl", "x509.certificate", "x509.private_key")
-_POST_QUANTUM_KEYS = ("x509.pq.certificate", "x509.pq.private_key")
+_X509_KEYS = (
+    "x509.truststore",
+    "x509.crl",
+    "x509.certificate",
+    "x509.private_key",
+    "x509.pq.certificate",
+    "x509.pq.private_key",
+)
 _TLSHD_KEYS: Mapping[str, tuple[str, ...]] = {
     "debug": ("loglevel", "tls", "nl"),
     "authenticate": ("keyrings",),
-    "authenticate.client": _X509_KEYS + _POST_QUANTUM_KEYS,
-    "authenticate.server": _X509_KEYS + _POST_QUANTUM_KEYS,
+    "authenticate.client": _X509_KEYS,
+    "authenticate.server": _X509_KEYS,
 }
 _OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "upcall": ("socket", "socket_mode", "socket_group", "kernel"),
@@ -75,6 +81,13 @@ class X509:
     crl: NamedFile | None = None
     certificate: NamedFile | None = None
     private_key: NamedFile | None = None
+    pq_certificate: NamedFile | None = None
+    pq_private_key: NamedFile | None = None
+
+    def pairs(self) -> tuple[tuple[NamedFile, NamedFile], ...]:
+        """Certificates with the files of their keys: the post-quantum one is preferred, as tlshd does."""
+        pairs = ((self.pq_certificate, self.pq_private_key), (self.certificate, self.private_key))
+        return tuple((certificate, key or certificate) for certificate, key in pairs if certificate is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +185,12 @@ def load(path: Path | None = None) -> Config:
 
 def _x509(section: Section) -> X509:
     found = X509(section.source, *(section.file(key) for key in _X509_KEYS))
-    if found.private_key is not None and found.certificate is None:
-        raise found.private_key.source.error("x509.private_key is set, x509.certificate is not")
+    for kind, certificate, key in (
+        ("x509", found.certificate, found.private_key),
+        ("x509.pq", found.pq_certificate, found.pq_private_key),
+    ):
+        if key is not None and certificate is None:
+            raise key.source.error(f"{kind}.private_key is set, {kind}.certificate is not")
     return found
 
 
@@ -190,11 +207,6 @@ def _check_names(sections: tuple[Section, ...]) -> tuple[Warned, ...]:
         elif section.name in _TLSHD_KEYS:
             unknown = section.unknown(_TLSHD_KEYS[section.name])
             warnings += [Warned(source, f"unknown key {key!r} is ignored") for key, source in unknown]
-            warnings += [
-                Warned(section.source_of(key), f"{key} is ignored: post-quantum certificates are not supported")
-                for key in _POST_QUANTUM_KEYS
-                if section.text(key) is not None
-            ]
         else:
             warnings.append(Warned(section.source, f"unknown section [{section.name}] is ignored"))
     return tuple(warnings)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -25,13 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by
 from quic_tlshd.policy.files import open_regular
-from quic_tlshd.policy.pem import FileError, der, load_bundle
-from quic_tlshd.tls.iana import SignatureScheme
+from quic_tlshd.policy.pem import FileError, load_bundle
+from quic_tlshd.policy.shown import certificate_chain
 from quic_tlshd.tls.parameters import CertificateChain
 from quic_tlshd.tls.signature import PrivateKey, schemes_of
 
 SAFE_MODES = (0o400, 0o600, 0o640)
-_UNSUPPORTED = "the private key's type is not supported; use ECDSA, Ed25519 or RSA"
+_UNSUPPORTED = "the private key's type is not supported; use ECDSA, Ed25519, Ed448, ML-DSA or RSA"
 MAXIMUM_KEY_FILE = 1 << 20  # bytes; a key with its chain has a few thousand
 
 
@@ -61,7 +60,7 @@ def load_credential(certificate: Path, private_key: Path, now: datetime | None =
     """
     key = _load_key(private_key)
     try:
-        schemes = _schemes(key)
+        _check(key)
     except ValueError as error:
         raise CredentialError(private_key, str(error)) from None
     certificates = _load_certificates(certificate)
@@ -70,11 +69,10 @@ def load_credential(certificate: Path, private_key: Path, now: datetime | None =
     if end is None:
         raise CredentialError(certificate, f"holds no certificate for the key in {private_key}")
     chain = order_chain(end, certificates)
-    shown = CertificateChain(
-        id=end.fingerprint(hashes.SHA256()).hex(),
-        chain=tuple(map(der, chain)),
-        schemes=schemes,
-    )
+    try:
+        shown = certificate_chain(chain, key.public_key())
+    except ValueError as error:
+        raise CredentialError(certificate, str(error)) from None
     warnings: tuple[str, ...] = ()
     if chain != certificates[: len(chain)]:
         warnings = (f"{certificate}: the chain is out of order; it is sent in order",)
@@ -100,8 +98,8 @@ def credential_from_der(certificate: bytes, private_key: bytes) -> Credential:
         raise ValueError(_UNSUPPORTED)
     if _spki(end) != spki:
         raise ValueError("the private key is not the certificate's")
-    chain = CertificateChain(end.fingerprint(hashes.SHA256()).hex(), (certificate,), _schemes(key))
-    return Credential(chain, key, end)
+    _check(key)
+    return Credential(certificate_chain((end,), key.public_key()), key, end)
 
 
 def order_chain(end: x509.Certificate, certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
@@ -163,14 +161,13 @@ def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     return bundle.certificates
 
 
-def _schemes(key: PrivateKey) -> tuple[SignatureScheme, ...]:
+def _check(key: PrivateKey) -> None:
+    """ValueError if TLS 1.3 can't use the key."""
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < MINIMUM_RSA_BITS:
         raise ValueError(f"the RSA key has {key.key_size} bits; {MINIMUM_RSA_BITS} are the least")
-    schemes = schemes_of(key.public_key())
-    if not schemes:
+    if not schemes_of(key.public_key()):
         curve = key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else "the key's curve"
         raise ValueError(f"TLS 1.3 has no signature scheme for {curve}")
-    return schemes
 
 
 def _spki(certificate: x509.Certificate) -> bytes | None:

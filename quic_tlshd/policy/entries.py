@@ -72,7 +72,7 @@ def load(config: Config, now: datetime | None = None) -> Loaded:
             for section in load_sections(path):
                 with loader.gathering():
                     loader.add(_entry_name(section), section.source, loader.entry(section))
-    if config.server.certificate is not None:
+    if config.server.pairs():
         with loader.gathering():
             loader.add_server(config.server)
     with loader.gathering():
@@ -172,9 +172,7 @@ class _Loader:
         self.add(entry.name, x509.source, entry)
 
     def _x509_certificates(self, x509: configuration.X509) -> tuple[CertificateChain, ...]:
-        if x509.certificate is None:
-            return ()
-        return (self._credential(x509.certificate, x509.private_key or x509.certificate),)
+        return tuple(self._credential(certificate, key) for certificate, key in x509.pairs())
 
     def _certificates(self, section: Section) -> tuple[CertificateChain, ...]:
         certificates, keys = section.files("certificate"), section.files("private_key")

@@ -56,11 +56,14 @@ class TrustStore:
     """Verifies chains for one TrustAnchors; build it once and keep it as long as the anchors stay the same.
 
     A verified path is remembered until its first certificate expires. Not for use by several threads at once.
+
+    names: the anchors' subjects, DER.
     """
 
     def __init__(self, anchors: TrustAnchors) -> None:
         certificates = tuple(_load_anchors(anchors.certificates))
         self.anchors = anchors
+        self.names = tuple(dict.fromkeys(certificate.subject.public_bytes() for certificate in certificates))
         self._store = Store(list(certificates)) if certificates else None
         self._diagnosis = Diagnosis(certificates)
         self._revocation = RevocationLists(anchors.crls)

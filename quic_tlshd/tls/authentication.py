@@ -7,6 +7,8 @@ from functools import lru_cache
 from hmac import compare_digest
 from typing import Any
 
+from cryptography import x509
+
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.engine import receive
 from quic_tlshd.tls.events import Event
@@ -14,7 +16,7 @@ from quic_tlshd.tls.iana import HandshakeType, SignatureScheme
 from quic_tlshd.tls.key_schedule import finished_verify_data
 from quic_tlshd.tls.messages import Certificate, CertificateEntry, CertificateVerify, Finished
 from quic_tlshd.tls.parameters import CertificateChain, VerifyChain
-from quic_tlshd.tls.signature import certificate_verify_content, verify
+from quic_tlshd.tls.signature import certificate_verify_content, is_pss, verify
 from quic_tlshd.tls.transcript import Transcript
 
 
@@ -22,17 +24,6 @@ from quic_tlshd.tls.transcript import Transcript
 def certificate_message(certificate: CertificateChain) -> bytes:
     """Our Certificate message: encoded once for every chain."""
     return Certificate(tuple([CertificateEntry(der) for der in certificate.chain])).encode()
-
-
-def choose_certificate(
-    certificates: tuple[CertificateChain, ...], signature_algorithms: tuple[int, ...]
-) -> tuple[CertificateChain, SignatureScheme] | None:
-    """The first of our certificates with a scheme that the peer takes, and that scheme (section 4.4.2.2)."""
-    for certificate in certificates:
-        for scheme in certificate.schemes:
-            if scheme in signature_algorithms:
-                return certificate, scheme
-    return None
 
 
 def receive_authentication(
@@ -71,7 +62,8 @@ def receive_authentication(
             f"signature scheme {certificate_verify.algorithm:#06x} was not offered",
         )
     content = certificate_verify_content(transcript.digest(), server=from_server)
-    verify(public_key, certificate_verify.algorithm, certificate_verify.signature, content)
+    pss = is_pss(x509.load_der_x509_certificate(chain[0]))  # which has just been verified
+    verify(public_key, certificate_verify.algorithm, certificate_verify.signature, content, pss=pss)
     transcript.add(message)
     return chain, SignatureScheme(certificate_verify.algorithm)
 

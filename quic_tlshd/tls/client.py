@@ -9,7 +9,6 @@ from typing import Any
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.authentication import (
     certificate_message,
-    choose_certificate,
     receive_authentication,
     receive_finished,
 )
@@ -31,7 +30,6 @@ from quic_tlshd.tls.extensions import (
     decode_key_share_entry,
     decode_record_size_limit,
     decode_uint16,
-    decode_uint16_list,
     encode_alpn,
     encode_key_shares,
     encode_server_name,
@@ -62,6 +60,7 @@ from quic_tlshd.tls.messages import (
 )
 from quic_tlshd.tls.parameters import ClientParameters, Direction, Level, Psk
 from quic_tlshd.tls.psk import encode_with_binders, placeholder
+from quic_tlshd.tls.selection import Criteria, choose_certificate, read_criteria
 from quic_tlshd.tls.transcript import Transcript
 
 _OFFER_TLS_1_3 = vector8(TLS_1_3.to_bytes(2, "big"))
@@ -135,14 +134,14 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
 
     # CertificateRequest if the server wants one of us, then the server's own Certificate, CertificateVerify, Finished.
     # A PSK stands for all but the Finished.
-    requested_schemes: tuple[int, ...] | None = None
+    criteria: Criteria | None = None
     peer_chain: tuple[bytes, ...] = ()
     scheme: SignatureScheme | None = None
     if psk is None:
         assert parameters.verify_server is not None  # or it was refused above
         message = yield from receive(HandshakeType.CERTIFICATE_REQUEST, HandshakeType.CERTIFICATE)
         if message[0] == HandshakeType.CERTIFICATE_REQUEST:
-            requested_schemes = _read_request(message)
+            criteria = _read_request(message)
             transcript.add(message)
             message = yield from receive(HandshakeType.CERTIFICATE)
         peer_chain, scheme = yield from receive_authentication(
@@ -153,8 +152,8 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
 
     # Our answer: Certificate and CertificateVerify if asked, and Finished.
     flight = b""
-    if requested_schemes is not None:
-        flight = yield from _authenticate(parameters, requested_schemes, transcript)
+    if criteria is not None:
+        flight = yield from _authenticate(parameters, criteria, transcript)
     finished = Finished(finished_verify_data(cipher_suite.hash, client_secret, transcript.digest())).encode()
     yield SendMessage(Level.HANDSHAKE, flight + finished)
     master_secret = handshake_secret.master_secret()
@@ -187,6 +186,8 @@ def _client_hello(parameters: ClientParameters, key_pairs: dict[NamedGroup, KeyP
     extensions[X.SUPPORTED_GROUPS] = encode_uint16_list(parameters.groups)
     if parameters.verify_server is not None:
         extensions[X.SIGNATURE_ALGORITHMS] = encode_uint16_list(parameters.signature_schemes)
+        if parameters.certificate_signature_schemes:
+            extensions[X.SIGNATURE_ALGORITHMS_CERT] = encode_uint16_list(parameters.certificate_signature_schemes)
     if parameters.transport_parameters is not None:
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
     if parameters.record_size_limit is not None:
@@ -300,22 +301,23 @@ def _read_alpn(extensions: Extensions, parameters: ClientParameters) -> bytes | 
     return protocols[0]
 
 
-def _read_request(message: bytes) -> tuple[int, ...]:
-    """The signature algorithms of a CertificateRequest (section 4.3.2); its other extensions may be ignored."""
+def _read_request(message: bytes) -> Criteria:
+    """What a CertificateRequest asks for (section 4.3.2). oid_filters name certificate extensions, of which a client
+    ignores those that it doesn't know (4.2.5): we know none."""
     request = CertificateRequest.decode(message)
     if request.certificate_request_context:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
-    body = request.extensions.get(X.SIGNATURE_ALGORITHMS)
-    if body is None:
+    criteria = read_criteria(request.extensions)
+    if criteria is None:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the CertificateRequest lacks signature_algorithms")
-    return decode_uint16_list(body, "signature_algorithms")
+    return criteria
 
 
 def _authenticate(
-    parameters: ClientParameters, requested_schemes: tuple[int, ...], transcript: Transcript
+    parameters: ClientParameters, criteria: Criteria, transcript: Transcript
 ) -> Generator[Event, Any, bytes]:
     """Certificate and CertificateVerify, or an empty Certificate if we have none that the server takes (4.4.2.3)."""
-    chosen = choose_certificate(parameters.certificates, requested_schemes)
+    chosen = choose_certificate(parameters.certificates, criteria)
     if chosen is None:
         nothing = Certificate(()).encode()
         transcript.add(nothing)

@@ -6,6 +6,7 @@ A block is a dict from extension type to body, in the order of the wire. Bodies 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.codec import (
@@ -160,6 +161,24 @@ def decode_uint16(body: bytes, what: str) -> int:
     if len(body) != 2:
         raise decode_error(f"{what} is not two bytes long")
     return int.from_bytes(body, "big")
+
+
+# certificate_authorities, RFC 8446 section 4.2.4
+
+
+@lru_cache(maxsize=64)
+def encode_certificate_authorities(names: tuple[bytes, ...]) -> bytes:
+    return vector16(b"".join([vector16(name) for name in names]))
+
+
+def decode_certificate_authorities(body: bytes) -> tuple[bytes, ...]:
+    """The names, in DER for all that is known of them here; at least one, none empty."""
+    listed = read_exactly(body, 2, "certificate_authorities", 3)
+    names, at = [], 0
+    while at < len(listed):
+        name, at = read_vector(listed, at, 2, "a name in certificate_authorities", 1)
+        names.append(name)
+    return tuple(names)
 
 
 # record_size_limit, RFC 8449 section 4

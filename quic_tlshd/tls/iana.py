@@ -91,7 +91,7 @@ class PskKeyExchangeMode(IntEnum):
 
 
 class SignatureScheme(IntEnum):
-    """SignatureScheme, RFC 8446 section 4.2.3."""
+    """SignatureScheme, RFC 8446 section 4.2.3; MLDSA* are draft-ietf-tls-mldsa's."""
 
     RSA_PKCS1_SHA256 = 0x0401
     RSA_PKCS1_SHA384 = 0x0501
@@ -107,3 +107,6 @@ class SignatureScheme(IntEnum):
     RSA_PSS_PSS_SHA256 = 0x0809
     RSA_PSS_PSS_SHA384 = 0x080A
     RSA_PSS_PSS_SHA512 = 0x080B
+    MLDSA44 = 0x0904
+    MLDSA65 = 0x0905
+    MLDSA87 = 0x0906

@@ -19,17 +19,19 @@ from quic_tlshd.tls.extensions import (
 from quic_tlshd.tls.iana import SSL_3_0, TLS_1_3
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.messages import ClientHello
+from quic_tlshd.tls.selection import Criteria, read_criteria
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The extensions of a ClientHello, decoded. Groups and schemes are numbers, known or not."""
+    """The extensions of a ClientHello, decoded. Groups and schemes are numbers, known or not.
+    criteria: for our certificate, None if the client wants to see none."""
 
     server_name: str | None
     alpn: tuple[bytes, ...]
     supported_groups: tuple[int, ...]
     key_shares: dict[int, bytes]
-    signature_algorithms: tuple[int, ...] | None
+    criteria: Criteria | None
     transport_parameters: bytes | None
     record_size_limit: int | None = None
     psk_identities: tuple[bytes, ...] = ()
@@ -58,8 +60,6 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     shares = {} if body is None else decode_key_shares(body)
     if list(shares) != [group for group in dict.fromkeys(groups) if group in shares]:  # section 4.2.8
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the key shares do not follow supported_groups")
-    body = extensions.get(X.SIGNATURE_ALGORITHMS)
-    algorithms = None if body is None else decode_uint16_list(body, "signature_algorithms")
     body = extensions.get(X.PRE_SHARED_KEY)
     identities = () if body is None else tuple([identity for identity, _ in decode_offered_psks(body)[0]])
     body = extensions.get(X.PSK_KEY_EXCHANGE_MODES)
@@ -67,7 +67,9 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     body = extensions.get(X.RECORD_SIZE_LIMIT)
     limit = None if body is None else decode_record_size_limit(body)
     transport_parameters = extensions.get(X.QUIC_TRANSPORT_PARAMETERS)
-    return Offer(server_name, alpn, groups, shares, algorithms, transport_parameters, limit, identities, modes)
+    return Offer(
+        server_name, alpn, groups, shares, read_criteria(extensions), transport_parameters, limit, identities, modes
+    )
 
 
 _WITHOUT_PSK = (X.SIGNATURE_ALGORITHMS, X.SUPPORTED_GROUPS, X.KEY_SHARE)

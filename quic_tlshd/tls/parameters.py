@@ -64,15 +64,29 @@ DEFAULT_SIGNATURE_SCHEMES = (
     SignatureScheme.ED25519,
     SignatureScheme.ECDSA_SECP384R1_SHA384,
     SignatureScheme.ECDSA_SECP521R1_SHA512,
+    SignatureScheme.ED448,
+    SignatureScheme.MLDSA44,
+    SignatureScheme.MLDSA65,
+    SignatureScheme.MLDSA87,
     SignatureScheme.RSA_PSS_RSAE_SHA256,
     SignatureScheme.RSA_PSS_RSAE_SHA384,
     SignatureScheme.RSA_PSS_RSAE_SHA512,
+    SignatureScheme.RSA_PSS_PSS_SHA256,
+    SignatureScheme.RSA_PSS_PSS_SHA384,
+    SignatureScheme.RSA_PSS_PSS_SHA512,
     SignatureScheme.RSA_PKCS1_SHA256,
     SignatureScheme.RSA_PKCS1_SHA384,
     SignatureScheme.RSA_PKCS1_SHA512,
 )
-"""The PKCS #1 schemes are for signatures in certificates only (RFC 8446 section 4.2.3) and have to be there for those
-(section 9.1); in a CertificateVerify `signature.verify` refuses them."""
+"""For signature_algorithms. The PKCS #1 schemes are here for peers that don't know signature_algorithms_cert and look
+for their chain's signatures among these (RFC 8446 section 4.2.3); in a CertificateVerify `signature.verify` refuses
+them."""
+
+CERTIFICATE_SIGNATURE_SCHEMES = tuple(
+    [scheme for scheme in DEFAULT_SIGNATURE_SCHEMES if not scheme.name.startswith("RSA_PSS_PSS")]
+)
+"""For signature_algorithms_cert: what certificates may be signed with. With an issuer that has an id-RSASSA-PSS key no
+path can be verified."""
 
 VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
 """Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
@@ -95,11 +109,14 @@ class CertificateChain:
     id: what the holder of the key knows it by.
     chain: DER, the end certificate first, the root left out.
     schemes: what its key can sign in TLS 1.3, the preferred one first.
+    signed_with: the schemes of the chain's own signatures. issuers: the names (DER) of its members' issuers.
     """
 
     id: str
     chain: tuple[bytes, ...]
     schemes: tuple[SignatureScheme, ...]
+    signed_with: tuple[int, ...] = ()
+    issuers: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +134,11 @@ class ServerChoice:
     """What a server does for the ClientHello it was asked about.
 
     entry: the registry entry's name. alpn: the protocol to select, None to answer without the extension.
-    certificates: the first whose scheme the client accepts is shown; none if only a PSK will do.
-    verify_client: needed unless client_certificate is NONE.
+    certificates: the first that the client can verify is shown; none if only a PSK will do.
+    verify_client: needed unless client_certificate is NONE. certificate_authorities: the names (DER) of those that it
+    takes certificates of, to help a client choose; empty to say nothing.
+    signature_schemes, certificate_signature_schemes: that we take from the client, in its CertificateVerify and in its
+    chain; the second may be empty, to say nothing.
     """
 
     entry: str
@@ -129,6 +149,8 @@ class ServerChoice:
     cipher_suites: tuple[CipherSuite, ...] = DEFAULT_CIPHER_SUITES
     groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
+    certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
+    certificate_authorities: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.client_certificate is not ClientCertificate.NONE and self.verify_client is None:
@@ -176,6 +198,7 @@ class ClientParameters:
     psks: tuple[Psk, ...] = ()
     psk_modes: tuple[PskKeyExchangeMode, ...] = (PskKeyExchangeMode.PSK_DHE_KE,)
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
+    certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
     arrange: Arrange = as_they_are

@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.authentication import (
     certificate_message,
-    choose_certificate,
     receive_authentication,
     receive_finished,
 )
@@ -46,6 +45,7 @@ from quic_tlshd.tls.extensions import (
     HELLO_RETRY_REQUEST,
     Extensions,
     encode_alpn,
+    encode_certificate_authorities,
     encode_key_share_entry,
     encode_uint16_list,
 )
@@ -73,6 +73,7 @@ from quic_tlshd.tls.parameters import (
     ServerParameters,
 )
 from quic_tlshd.tls.psk import verify_binder
+from quic_tlshd.tls.selection import choose_certificate
 from quic_tlshd.tls.transcript import Transcript
 
 _SELECTED_TLS_1_3 = TLS_1_3.to_bytes(2, "big")
@@ -245,9 +246,9 @@ def _choose_certificate(choice: ServerChoice, offer: Offer) -> tuple[Certificate
     """What to authenticate with (section 4.4.2.2). The client must have said which signatures it takes (4.2.3)."""
     if not choice.certificates:
         raise PeerError(AlertDescription.HANDSHAKE_FAILURE, "the client offers no PSK, and there is no certificate")
-    if offer.signature_algorithms is None:
+    if offer.criteria is None:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks signature_algorithms")
-    chosen = choose_certificate(choice.certificates, offer.signature_algorithms)
+    chosen = choose_certificate(choice.certificates, offer.criteria)
     if chosen is None:
         raise PeerError(AlertDescription.HANDSHAKE_FAILURE, "the client takes no signature scheme of our certificate")
     return chosen
@@ -316,4 +317,8 @@ def _encrypted_extensions(parameters: ServerParameters, offer: Offer, choice: Se
 
 def _certificate_request(parameters: ServerParameters, choice: ServerChoice) -> bytes:
     extensions: Extensions = {X.SIGNATURE_ALGORITHMS: encode_uint16_list(choice.signature_schemes)}
+    if choice.certificate_signature_schemes:
+        extensions[X.SIGNATURE_ALGORITHMS_CERT] = encode_uint16_list(choice.certificate_signature_schemes)
+    if choice.certificate_authorities:
+        extensions[X.CERTIFICATE_AUTHORITIES] = encode_certificate_authorities(choice.certificate_authorities)
     return CertificateRequest(parameters.arrange(HandshakeType.CERTIFICATE_REQUEST, extensions)).encode()

@@ -1,33 +1,59 @@
-"""CertificateVerify: what is signed, and which key signs it how (RFC 8446 sections 4.2.3 and 4.4.3)."""
+"""CertificateVerify: what is signed, and which key signs it how (RFC 8446 sections 4.2.3 and 4.4.3, and for ML-DSA
+draft-ietf-tls-mldsa)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import SignatureScheme as S
 
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PrivateKey = (
+    ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+    | rsa.RSAPrivateKey
+)
 
-_ECDSA: dict[S, tuple[str, ec.ECDSA]] = {
-    S.ECDSA_SECP256R1_SHA256: ("secp256r1", ec.ECDSA(hashes.SHA256())),
-    S.ECDSA_SECP384R1_SHA384: ("secp384r1", ec.ECDSA(hashes.SHA384())),
-    S.ECDSA_SECP521R1_SHA512: ("secp521r1", ec.ECDSA(hashes.SHA512())),
+_BY_CURVE = {
+    "secp256r1": (S.ECDSA_SECP256R1_SHA256,),
+    "secp384r1": (S.ECDSA_SECP384R1_SHA384,),
+    "secp521r1": (S.ECDSA_SECP521R1_SHA512,),
 }
-# rsa_pss_pss_* is for keys with the OID id-RSASSA-PSS, which cryptography does not tell from rsaEncryption: left out.
-_RSA_PSS: dict[S, tuple[padding.PSS, hashes.HashAlgorithm]] = {
-    scheme: (padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH), digest)
-    for scheme, digest in (
-        (S.RSA_PSS_RSAE_SHA256, hashes.SHA256()),
-        (S.RSA_PSS_RSAE_SHA384, hashes.SHA384()),
-        (S.RSA_PSS_RSAE_SHA512, hashes.SHA512()),
-    )
+_BY_TYPE: tuple[tuple[type, tuple[S, ...]], ...] = (
+    (ed25519.Ed25519PublicKey, (S.ED25519,)),
+    (ed448.Ed448PublicKey, (S.ED448,)),
+    (mldsa.MLDSA44PublicKey, (S.MLDSA44,)),
+    (mldsa.MLDSA65PublicKey, (S.MLDSA65,)),
+    (mldsa.MLDSA87PublicKey, (S.MLDSA87,)),
+)
+_RSAE = (S.RSA_PSS_RSAE_SHA256, S.RSA_PSS_RSAE_SHA384, S.RSA_PSS_RSAE_SHA512)
+_PSS = (S.RSA_PSS_PSS_SHA256, S.RSA_PSS_PSS_SHA384, S.RSA_PSS_PSS_SHA512)
+
+
+def _pss(digest: hashes.HashAlgorithm) -> tuple[padding.PSS, hashes.HashAlgorithm]:
+    return padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH), digest
+
+
+_ARGUMENTS: dict[int, tuple[Any, ...]] = {
+    S.ECDSA_SECP256R1_SHA256: (ec.ECDSA(hashes.SHA256()),),
+    S.ECDSA_SECP384R1_SHA384: (ec.ECDSA(hashes.SHA384()),),
+    S.ECDSA_SECP521R1_SHA512: (ec.ECDSA(hashes.SHA512()),),
+    **dict.fromkeys((S.RSA_PSS_RSAE_SHA256, S.RSA_PSS_PSS_SHA256), _pss(hashes.SHA256())),
+    **dict.fromkeys((S.RSA_PSS_RSAE_SHA384, S.RSA_PSS_PSS_SHA384), _pss(hashes.SHA384())),
+    **dict.fromkeys((S.RSA_PSS_RSAE_SHA512, S.RSA_PSS_PSS_SHA512), _pss(hashes.SHA512())),
 }
+"""What `sign` and `verify` of a key want to know besides the content: nothing if the key says it all."""
 
 _SERVER_CONTEXT = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"
 _CLIENT_CONTEXT = b" " * 64 + b"TLS 1.3, client CertificateVerify\0"
@@ -38,43 +64,40 @@ def certificate_verify_content(transcript_hash: bytes, *, server: bool) -> bytes
     return (_SERVER_CONTEXT if server else _CLIENT_CONTEXT) + transcript_hash
 
 
-def schemes_of(public_key: Any) -> tuple[S, ...]:
-    """What the key can sign in TLS 1.3, the preferred scheme first; () for a key that TLS 1.3 has no use for."""
+def schemes_of(public_key: Any, *, pss: bool = False) -> tuple[S, ...]:
+    """What the key can sign in TLS 1.3, the preferred scheme first; () for a key that TLS 1.3 has no use for.
+
+    pss: whether its certificate says that it is an id-RSASSA-PSS key, see `is_pss`.
+    """
     if isinstance(public_key, ec.EllipticCurvePublicKey):
-        return tuple(scheme for scheme, (curve, _) in _ECDSA.items() if curve == public_key.curve.name)
-    if isinstance(public_key, ed25519.Ed25519PublicKey):
-        return (S.ED25519,)
+        return _BY_CURVE.get(public_key.curve.name, ())
     if isinstance(public_key, rsa.RSAPublicKey):
-        return tuple(_RSA_PSS)
-    return ()
+        return _PSS if pss else _RSAE
+    return next((schemes for kind, schemes in _BY_TYPE if isinstance(public_key, kind)), ())
+
+
+def is_pss(certificate: x509.Certificate) -> bool:
+    """Whether the certificate's key is for RSASSA-PSS alone (RFC 4055 section 1.2); the key object doesn't tell."""
+    return certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS
 
 
 def sign(private_key: PrivateKey, scheme: S, content: bytes) -> bytes:
-    """ValueError if the key can't sign with that scheme."""
-    if scheme not in schemes_of(private_key.public_key()):
+    """ValueError if no key of that type signs with that scheme."""
+    if scheme not in schemes_of(private_key.public_key(), pss=scheme in _PSS):
         raise ValueError(f"this key can't sign {scheme.name.lower()}")
-    if isinstance(private_key, ec.EllipticCurvePrivateKey):
-        return private_key.sign(content, _ECDSA[scheme][1])
-    if isinstance(private_key, ed25519.Ed25519PrivateKey):
-        return private_key.sign(content)
-    pss, digest = _RSA_PSS[scheme]
-    return private_key.sign(content, pss, digest)
+    signature: bytes = private_key.sign(content, *_ARGUMENTS.get(scheme, ()))
+    return signature
 
 
-def verify(public_key: CertificatePublicKeyTypes, scheme: int, signature: bytes, content: bytes) -> None:
+def verify(
+    public_key: CertificatePublicKeyTypes, scheme: int, signature: bytes, content: bytes, *, pss: bool = False
+) -> None:
     """illegal_parameter if the scheme is not for that key, decrypt_error if the signature is wrong."""
+    if scheme not in schemes_of(public_key, pss=pss):
+        raise PeerError(
+            AlertDescription.ILLEGAL_PARAMETER, f"signature scheme {scheme:#06x} is not for the certificate's key"
+        )
     try:
-        if isinstance(public_key, ec.EllipticCurvePublicKey) and scheme in _ECDSA:
-            curve, algorithm = _ECDSA[S(scheme)]
-            if curve == public_key.curve.name:
-                return public_key.verify(signature, content, algorithm)
-        elif isinstance(public_key, ed25519.Ed25519PublicKey) and scheme == S.ED25519:
-            return public_key.verify(signature, content)
-        elif isinstance(public_key, rsa.RSAPublicKey) and scheme in _RSA_PSS:
-            pss, digest = _RSA_PSS[S(scheme)]
-            return public_key.verify(signature, content, pss, digest)
+        public_key.verify(signature, content, *_ARGUMENTS.get(scheme, ()))  # type: ignore[union-attr]  # so says schemes_of
     except InvalidSignature:
         raise PeerError(AlertDescription.DECRYPT_ERROR, "the CertificateVerify's signature is wrong") from None
-    raise PeerError(
-        AlertDescription.ILLEGAL_PARAMETER, f"signature scheme {scheme:#06x} is not for the certificate's key"
-    )

@@ -39,6 +39,9 @@ class Seen:
     entry: str | None = None
 
 
+_MAXIMUM_AUTHORITIES = 4096  # bytes
+
+
 class Policy:
     """One registry with its trust stores. A store is taken over from the policy before if its anchors are the same, and
     with it the chains that it remembers as verified."""
@@ -61,14 +64,16 @@ class Policy:
             seen.server_name, seen.alpn_offered = server_name, offered
             entry, alpn = choose_server(entries, server_name, offered, allowed)
             wish = settings.client_certificate or entry.client_certificate
+            asks = wish is not ClientCertificate.NONE
             return ServerChoice(
                 entry.name,
                 alpn,
                 request.certificates or entry.certificates,
                 wish,
-                None if wish is ClientCertificate.NONE else self._client_verifier(entry),
+                self._client_verifier(entry) if asks else None,
                 _served(entry.cipher_suites, settings),
                 entry.groups or DEFAULT_GROUPS,
+                certificate_authorities=self._authorities(entry) if asks else (),
             )
 
         return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit)
@@ -121,6 +126,11 @@ class Policy:
             return store.verify_client(chain, datetime.now(UTC))
 
         return verify
+
+    def _authorities(self, entry: Entry) -> tuple[bytes, ...]:
+        """The names of whom a client's certificate may be from; none if they are many: they go into each handshake."""
+        names = self._stores[entry.trust].names
+        return names if sum(map(len, names)) <= _MAXIMUM_AUTHORITIES else ()
 
 
 def _psk_server(allowed: tuple[bytes, ...], settings: Settings, seen: Seen) -> ServerParameters:

@@ -7,6 +7,7 @@ unless a test asks for less.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,19 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
+PrivateKey = (
+    ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+    | rsa.RSAPrivateKey
+)
 
 CURVES: dict[str, ec.EllipticCurve] = {
     "ec": ec.SECP256R1(),
@@ -29,6 +38,11 @@ CURVES: dict[str, ec.EllipticCurve] = {
     "p521": ec.SECP521R1(),
     "p224": ec.SECP224R1(),
     "brainpool": ec.BrainpoolP256R1(),
+}
+MLDSA = {
+    "mldsa44": mldsa.MLDSA44PrivateKey,
+    "mldsa65": mldsa.MLDSA65PrivateKey,
+    "mldsa87": mldsa.MLDSA87PrivateKey,
 }
 USAGES = {
     "server": [ExtendedKeyUsageOID.SERVER_AUTH],
@@ -45,13 +59,16 @@ def rsa_key(bits: int) -> rsa.RSAPrivateKey:
 
 
 def generate_key(key_type: str) -> PrivateKey:
-    """A private key: p256, p384, p521, ed25519, ed448, rsa (2048 bits), rsa1024, rsa3072, p224 or brainpool."""
+    """A private key: p256, p384, p521, ed25519, ed448, mldsa44, mldsa65, mldsa87, rsa (2048 bits), rsa1024, rsa3072,
+    p224 or brainpool."""
     if key_type in CURVES:
         return ec.generate_private_key(CURVES[key_type])
     if key_type == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
     if key_type == "ed448":
         return ed448.Ed448PrivateKey.generate()
+    if key_type in MLDSA:
+        return MLDSA[key_type].generate()
     return rsa_key(int(key_type.removeprefix("rsa") or 2048))
 
 
@@ -69,7 +86,7 @@ def general_name(name: str) -> x509.GeneralName:
 
 
 def _hash(key: PrivateKey) -> hashes.SHA256 | None:
-    return None if isinstance(key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256()
+    return hashes.SHA256() if isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)) else None
 
 
 def _subject(name: str) -> x509.Name:
@@ -257,3 +274,13 @@ def self_signed(name: str, *, ca: bool = True, key_type: str = "p256") -> Issued
         .add_extension(x509.SubjectAlternativeName([general_name(name)]), critical=False)
     )
     return Issued(builder.sign(key, _hash(key)), key)
+
+
+def self_signed_pss(name: str) -> Issued:
+    """An end certificate with an id-RSASSA-PSS key, which cryptography reads and openssl makes."""
+    key = ["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-noenc", "-keyout", "-"]
+    certificate = ["-days", "90", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    made = subprocess.run(["openssl", "req", "-x509", *key, *certificate], check=True, capture_output=True).stdout
+    private_key = load_pem_private_key(made, None)
+    assert isinstance(private_key, rsa.RSAPrivateKey)
+    return Issued(x509.load_pem_x509_certificate(made), private_key)

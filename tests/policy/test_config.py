@@ -61,9 +61,11 @@ def test_tlshd_configuration_works_as_it_is(tmp_path: Path) -> None:
     assert client.private_key is not None
     assert client.private_key.path == tmp_path / "client.key"
     assert loaded.server.certificate is None
-    assert [str(warned) for warned in loaded.warnings] == [
-        f"{tmp_path}/config:18: x509.pq.certificate is ignored: post-quantum certificates are not supported"
+    assert [(str(certificate.path), str(key.path)) for certificate, key in client.pairs()] == [
+        ("/etc/tlshd/pq.pem", "/etc/tlshd/pq.pem"),
+        ("/etc/tlshd/client.pem", str(tmp_path / "client.key")),
     ]
+    assert loaded.warnings == ()
 
 
 def test_own_sections(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_sample_loads_and_shows_every_key() -> None:
     for name, keys in sections:
         assert f"\n[{name}]\n" in text
         for key in keys:
-            assert f"\n#{key}=" in text or key.startswith("x509.pq.")
+            assert f"\n#{key}=" in text
 
 
 def test_unknown_names(tmp_path: Path) -> None:

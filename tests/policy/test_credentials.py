@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, x25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from quic_tlshd.policy.credentials import CredentialError, load_credential
 from quic_tlshd.tls.iana import SignatureScheme as S
@@ -25,6 +28,10 @@ ROOT = pki.Authority("credential root")
         ("p384", (S.ECDSA_SECP384R1_SHA384,)),
         ("p521", (S.ECDSA_SECP521R1_SHA512,)),
         ("ed25519", (S.ED25519,)),
+        ("ed448", (S.ED448,)),
+        ("mldsa44", (S.MLDSA44,)),
+        ("mldsa65", (S.MLDSA65,)),
+        ("mldsa87", (S.MLDSA87,)),
         ("rsa", (S.RSA_PSS_RSAE_SHA256, S.RSA_PSS_RSAE_SHA384, S.RSA_PSS_RSAE_SHA512)),
     ],
 )
@@ -36,6 +43,31 @@ def test_chain_and_key_load(tmp_path: Path, key_type: str, schemes: tuple[S, ...
     assert credential.chain.schemes == schemes
     assert credential.private_key.public_key() == issued.certificate.public_key()
     assert (credential.warnings, credential.out_of_date) == ((), ())
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed, which makes RSASSA-PSS keys")
+def test_an_rsa_key_for_pss_alone(tmp_path: Path) -> None:
+    credential = load_credential(*pki.self_signed_pss("a.example").write(tmp_path, "a"))
+    assert credential.chain.schemes == (S.RSA_PSS_PSS_SHA256, S.RSA_PSS_PSS_SHA384, S.RSA_PSS_PSS_SHA512)
+
+
+def test_what_peers_may_ask_of_a_chain(tmp_path: Path) -> None:
+    issued = pki.Authority("rsa root", key="rsa").intermediate("ed25519 issuer", key="ed25519").issue()
+    chain = load_credential(*issued.write(tmp_path, "a")).chain
+    assert chain.signed_with == (S.ED25519, S.RSA_PKCS1_SHA256)
+    assert chain.issuers == tuple(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]).public_bytes()
+        for name in ("ed25519 issuer", "rsa root")
+    )
+    chain = load_credential(*pki.self_signed("a.example").write(tmp_path, "b")).chain
+    assert chain.signed_with == ()
+
+
+def test_a_key_usage_that_forbids_to_sign(tmp_path: Path) -> None:
+    """RFC 8446 section 4.4.2.2."""
+    certificate, key = pki.Issued(ROOT.certificate, ROOT.private_key).write(tmp_path, "a")
+    with pytest.raises(CredentialError, match=r"a\.pem: its keyUsage lacks digitalSignature"):
+        load_credential(certificate, key)
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640])
@@ -128,10 +160,9 @@ def test_dates_are_no_obstacle(tmp_path: Path) -> None:
         (b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "no PEM private key"),
         (pki.key_pem(pki.generate_key("rsa1024")), "has 1024 bits"),
         (pki.key_pem(pki.generate_key("p224")), "secp224r1"),
-        (pki.key_pem(pki.generate_key("ed448")), "not supported"),
-        (
-            dsa.generate_private_key(1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            "not supported",
+        *(
+            (key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "not supported")
+            for key in (dsa.generate_private_key(1024), x25519.X25519PrivateKey.generate())
         ),
     ],
 )

@@ -14,10 +14,11 @@ from quic_tlshd.policy import anchors, config
 from quic_tlshd.policy.config import ConfigError
 from quic_tlshd.policy.entries import Loaded, load
 from quic_tlshd.policy.registry import Entry, Registry, RegistryError, TrustAnchors
+from quic_tlshd.policy.shown import certificate_chain
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup
-from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
+from quic_tlshd.tls.parameters import ClientCertificate
 from tests.peers import pki
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -54,14 +55,14 @@ def test_entry_with_everything(folder: Path) -> None:
     )
     entry = result.registry.entry("h3")
     ca = str(folder / "registry.d" / "ca.pem")
-    chain = CertificateChain(entry.certificates[0].id, ISSUED.chain, entry.certificates[0].schemes) if entry else None
+    shown = certificate_chain((ISSUED.certificate, *ISSUED.intermediates), ISSUED.certificate.public_key())
     assert entry == Entry(
         name="h3",
         role=Role.SERVER,
         source=f"{folder}/registry.d/t.conf:2",
         alpn=(b"h3", b"h3-29"),
         server_name=("www.example.org", "*.b.example"),
-        certificates=(chain,) if chain else (),
+        certificates=(shown,),
         trust=ca,
         client_certificate=ClientCertificate.REQUIRE,
         mismatch_alert=AlertDescription.NO_APPLICATION_PROTOCOL,
@@ -94,6 +95,25 @@ def test_tlshd_sections_are_entries(folder: Path) -> None:
     assert server.client_certificate is ClientCertificate.REQUEST
     assert server.source == f"{folder}/config:1"
     assert [entry.name for entry in loaded(folder, main="").registry.entries] == ["authenticate.client"]
+
+
+def test_tlshd_s_post_quantum_certificates_come_first(folder: Path) -> None:
+    """The classic one beside them is for peers that can't verify them."""
+    ROOT.issue(key_type="mldsa65").write(folder, "pq")
+    classic = "x509.certificate=registry.d/a.pem\nx509.private_key=registry.d/a.key\n"
+    both = f"x509.pq.certificate=pq.pem\nx509.pq.private_key=pq.key\n{classic}"
+    result = loaded(folder, main=f"[authenticate.server]\n{both}[authenticate.client]\n{both}")
+    for entry in result.registry.entries:
+        assert [chain.schemes[0].name for chain in entry.certificates] == ["MLDSA65", "ECDSA_SECP256R1_SHA256"]
+    assert len(result.credentials) == 2
+
+
+def test_a_post_quantum_certificate_alone(folder: Path) -> None:
+    ROOT.issue(key_type="mldsa44").write(folder, "pq")
+    result = loaded(folder, main="[authenticate.server]\nx509.pq.certificate=pq.pem\nx509.pq.private_key=pq.key\n")
+    entry = result.registry.entry("authenticate.server")
+    assert entry is not None
+    assert [chain.schemes[0].name for chain in entry.certificates] == ["MLDSA44"]
 
 
 def test_several_certificates_and_several_files(folder: Path) -> None:

@@ -164,7 +164,6 @@ def test_not_yet_valid() -> None:
         ("rsa1024", AlertDescription.BAD_CERTIFICATE),
         ("p224", AlertDescription.UNSUPPORTED_CERTIFICATE),
         ("brainpool", AlertDescription.UNSUPPORTED_CERTIFICATE),
-        ("ed448", AlertDescription.UNSUPPORTED_CERTIFICATE),
     ],
 )
 def test_unfit_keys(key_type: str, alert: AlertDescription) -> None:

@@ -9,6 +9,7 @@ rest. A `Party` applies events as a driver would and checks the order that the e
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,7 @@ from quic_tlshd.tls.parameters import (
     VerifyChain,
 )
 from quic_tlshd.tls.server import server_handshake
-from quic_tlshd.tls.signature import certificate_verify_content, schemes_of, sign
+from quic_tlshd.tls.signature import certificate_verify_content, is_pss, schemes_of, sign
 from tests.peers import pki
 
 CLIENT_TRANSPORT_PARAMETERS = b"client transport parameters"
@@ -86,8 +87,13 @@ def identity(key_type: str = "p256", usage: str = "server") -> Identity:
 
 @cache
 def _identity(key_type: str, usage: str) -> Identity:
-    issued = _authority().issue((f"{usage}.example",), key_type=key_type, usage=usage)
-    schemes = schemes_of(issued.private_key.public_key())
+    if key_type == "rsa_pss":
+        if shutil.which("openssl") is None:
+            pytest.skip("openssl is not installed, which makes id-RSASSA-PSS keys")
+        issued = pki.self_signed_pss(f"{usage}.example")
+    else:
+        issued = _authority().issue((f"{usage}.example",), key_type=key_type, usage=usage)
+    schemes = schemes_of(issued.private_key.public_key(), pss=is_pss(issued.certificate))
     return Identity(CertificateChain(f"{usage} {key_type}", issued.chain, schemes), issued.private_key)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, mlkem
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -110,7 +110,7 @@ def test_a_context_on_an_empty_certificate() -> None:
 
 # CertificateVerify, section 4.4.3
 
-KEY_TYPES = ("p256", "p384", "p521", "ed25519", "rsa")
+KEY_TYPES = ("p256", "p384", "p521", "ed25519", "ed448", "rsa", "rsa_pss", "mldsa44", "mldsa65", "mldsa87")
 
 
 @pytest.mark.parametrize("to", list(Role))
@@ -153,7 +153,7 @@ def test_a_scheme_that_is_not_for_the_key(to: Role, key_type: str, scheme: int) 
     if scheme == good.algorithm:
         assert duel.run().is_complete
         return
-    fits = key_type == "rsa" and scheme in (S.RSA_PSS_RSAE_SHA384, S.RSA_PSS_RSAE_SHA512)
+    fits = scheme in identity(key_type).certificate.schemes
     duel.refuses(replace(good, algorithm=scheme).encode(), A.DECRYPT_ERROR if fits else A.ILLEGAL_PARAMETER)
 
 
@@ -371,9 +371,18 @@ def test_shares_are_fresh_and_of_the_right_size(group: NamedGroup) -> None:
 
 def test_schemes_of_keys() -> None:
     """Section 4.2.3: an ECDSA scheme names its curve; P-224 and brainpool have none."""
-    for key_type, count in {"p256": 1, "p384": 1, "p521": 1, "ed25519": 1, "rsa": 3, "p224": 0, "brainpool": 0}.items():
-        assert len(schemes_of(pki.generate_key(key_type).public_key())) == count
-    assert schemes_of(ed448.Ed448PrivateKey.generate().public_key()) == ()
+    for key_type in KEY_TYPES:
+        assert len(identity(key_type).certificate.schemes) == (3 if "rsa" in key_type else 1)
+    for key_type in ("p224", "brainpool"):
+        assert schemes_of(pki.generate_key(key_type).public_key()) == ()
+    assert schemes_of(x25519.X25519PrivateKey.generate().public_key()) == ()
+
+
+def test_rsa_keys_for_pss_alone() -> None:
+    """Section 4.2.3: rsa_pss_rsae_* are for rsaEncryption and rsa_pss_pss_* for RSASSA-PSS."""
+    plain, pss = identity("rsa").certificate.schemes, identity("rsa_pss").certificate.schemes
+    assert {scheme.name[:11] for scheme in plain} == {"RSA_PSS_RSA"}
+    assert {scheme.name[:11] for scheme in pss} == {"RSA_PSS_PSS"}
 
 
 def test_signing_with_a_scheme_of_another_key() -> None:
@@ -381,7 +390,7 @@ def test_signing_with_a_scheme_of_another_key() -> None:
         sign(identity("p256").private_key, S.ED25519, b"")
 
 
-@pytest.mark.parametrize("key_type", ["p224", "brainpool", "ed448"])
+@pytest.mark.parametrize("key_type", ["p224", "brainpool"])
 def test_verifying_with_a_key_of_no_use(key_type: str) -> None:
     public_key: Any = pki.generate_key(key_type).public_key()
     with pytest.raises(PeerError) as refusal:

@@ -42,7 +42,12 @@ KEY_TYPES = {
     "p384": SignatureScheme.ECDSA_SECP384R1_SHA384,
     "p521": SignatureScheme.ECDSA_SECP521R1_SHA512,
     "ed25519": SignatureScheme.ED25519,
+    "ed448": SignatureScheme.ED448,
     "rsa": SignatureScheme.RSA_PSS_RSAE_SHA256,
+    "rsa_pss": SignatureScheme.RSA_PSS_PSS_SHA256,
+    "mldsa44": SignatureScheme.MLDSA44,
+    "mldsa65": SignatureScheme.MLDSA65,
+    "mldsa87": SignatureScheme.MLDSA87,
 }
 CLIENT_CERTIFICATES = {
     "no client certificate": (ClientCertificate.NONE, False),

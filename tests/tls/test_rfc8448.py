@@ -134,6 +134,7 @@ def test_the_client_replays(section: str) -> None:
         "cipher_suites": hello.cipher_suites,
         "groups": decode_uint16_list(extensions[ExtensionType.SUPPORTED_GROUPS], ""),
         "signature_schemes": decode_uint16_list(extensions[ExtensionType.SIGNATURE_ALGORITHMS], ""),
+        "certificate_signature_schemes": (),
     }
     parameters = ClientParameters(
         "rfc8448",
@@ -166,7 +167,7 @@ def test_the_server_replays(section: str) -> None:
     pairs = list(trace.key_pairs(Role.SERVER))
     shown = signed(trace, Role.SERVER)
     assert shown is not None
-    schemes: dict[str, Any] = {"signature_schemes": taken} if taken else {}
+    schemes: dict[str, Any] = {"signature_schemes": taken, "certificate_signature_schemes": ()} if taken else {}
     choice = ServerChoice("rfc8448", None, (shown[0],), request, trust, groups=(pairs[-1].group,), **schemes)
     parameters = ServerParameters(
         lambda _name, _alpn: choice,

@@ -11,8 +11,9 @@ from quic_tlshd.policy.registry import Entry, Registry, TrustAnchors
 from quic_tlshd.request import AuthMode, HandshakeRequest, Role
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import CipherSuite
-from quic_tlshd.tls.parameters import Psk
+from quic_tlshd.tls.parameters import ClientCertificate, Psk
 from quic_tlshd.worker.policy import Policy, Seen
+from tests.peers import pki
 
 AES, CHACHA = CipherSuite.TLS_AES_128_GCM_SHA256, CipherSuite.TLS_CHACHA20_POLY1305_SHA256
 OTHER = Settings(cipher_suites=(0x9999,))
@@ -58,6 +59,20 @@ def test_the_entrys_suites_that_the_transport_has() -> None:
     assert POLICY.server_parameters(request(Role.SERVER), settings, Seen()).choose(None, ()).cipher_suites == (AES,)
     psk = POLICY.client_parameters(request(Role.CLIENT, AuthMode.PSK), settings, Seen())
     assert set(psk.cipher_suites) == {AES, CHACHA}
+
+
+def test_a_server_names_its_authorities_unless_they_are_many() -> None:
+    one, many = pki.Authority("an authority"), [pki.Authority(f"authority {at} " + "x" * 50) for at in range(60)]
+    anchors = {
+        "one": TrustAnchors("one", (one.der, one.der)),
+        "many": TrustAnchors("many", tuple(each.der for each in many)),
+    }
+    for trust, names in (("one", (one.certificate.subject.public_bytes(),)), ("many", ())):
+        for wish in ClientCertificate:
+            entry = Entry(name="server", role=Role.SERVER, source="test:1", trust=trust, client_certificate=wish)
+            policy = Policy(Registry((entry,), anchors))
+            choice = policy.server_parameters(request(Role.SERVER), Settings(), Seen()).choose(None, ())
+            assert choice.certificate_authorities == (() if wish is ClientCertificate.NONE else names)
 
 
 @pytest.mark.parametrize(("alpn", "entry"), [((b"smb",), "smb"), ((b"h3",), "client"), ((), "client")])

@@ -1,0 +1,64 @@
+"""Which certificate to show: what the peer says of those that it takes, and the choice among ours (RFC 8446 sections
+4.4.2.2 and 4.4.2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quic_tlshd.tls.extensions import Extensions, decode_certificate_authorities, decode_uint16_list
+from quic_tlshd.tls.iana import ExtensionType as X
+from quic_tlshd.tls.iana import SignatureScheme
+from quic_tlshd.tls.parameters import CertificateChain
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a ClientHello or a CertificateRequest says of certificates; numbers may be unknown.
+
+    signature_algorithms: for the CertificateVerify. signature_algorithms_cert: for the chain's own signatures, the same
+    unless the peer has said so (section 4.2.3). certificate_authorities: DER names, empty for any (4.2.4).
+    """
+
+    signature_algorithms: tuple[int, ...]
+    signature_algorithms_cert: tuple[int, ...]
+    certificate_authorities: tuple[bytes, ...] = ()
+
+
+def read_criteria(extensions: Extensions) -> Criteria | None:
+    """None if there are no signature_algorithms: then no certificate is wanted."""
+    body = extensions.get(X.SIGNATURE_ALGORITHMS)
+    if body is None:
+        return None
+    algorithms = for_certificates = decode_uint16_list(body, "signature_algorithms")
+    body = extensions.get(X.SIGNATURE_ALGORITHMS_CERT)
+    if body is not None:
+        for_certificates = decode_uint16_list(body, "signature_algorithms_cert")
+    body = extensions.get(X.CERTIFICATE_AUTHORITIES)
+    authorities = () if body is None else decode_certificate_authorities(body)
+    return Criteria(algorithms, for_certificates, authorities)
+
+
+def choose_certificate(
+    certificates: tuple[CertificateChain, ...], criteria: Criteria
+) -> tuple[CertificateChain, SignatureScheme] | None:
+    """The first of our certificates whose key has a scheme that the peer takes, and that scheme.
+
+    One whose chain the peer can verify too comes before others, and then one from an authority that it named; if none
+    is so, the peer may still know better what to do with what it gets.
+    """
+    usable = [
+        (certificate, scheme)
+        for certificate in certificates
+        for scheme in [next((each for each in certificate.schemes if each in criteria.signature_algorithms), None)]
+        if scheme is not None
+    ]
+    return max(usable, key=lambda candidate: _fit(candidate[0], criteria), default=None)
+
+
+def _fit(certificate: CertificateChain, criteria: Criteria) -> tuple[bool, bool]:
+    """Whether the peer can verify the chain's signatures, and whether it has named an authority of it."""
+    authorities = criteria.certificate_authorities
+    return (
+        all(scheme in criteria.signature_algorithms_cert for scheme in certificate.signed_with),
+        not authorities or any(issuer in authorities for issuer in certificate.issuers),
+    )
