@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +19,7 @@ from quic_tlshd.policy import config, entries
 from quic_tlshd.policy.config import ConfigError
 from quic_tlshd.policy.ini import load_sections
 from quic_tlshd.request import Role
+from quic_tlshd.tools import s_client, s_server
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted((REPOSITORY / "man").glob("*.[1-8]"))
@@ -45,6 +47,21 @@ def test_members_of_the_report() -> None:
     assert sorted(described) == sorted(
         field for struct in (Report, EntryRow, CertificateRow) for field in struct.__struct_fields__
     )
+
+
+@pytest.mark.parametrize("tool", [s_server, s_client], ids=["s_server", "s_client"])
+def test_options_of_the_tools(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "man" / "quic-tlshd-tools.1").read_text()
+    sections = dict(re.findall(r"(?ms)^\.Ss Options of (\S+)\n(.*?)(?=^\.S[sh])", page))
+    described = [
+        re.findall(r"\bFl (\S+)", item)
+        for name in ("both", tool.__name__.rpartition(".")[2])
+        for item in re.findall(r"(?m)^\.It (.*)$", sections[name])
+    ]
+    with pytest.raises(SystemExit):
+        tool.main(["-h"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert {name for names in described for name in names} - {"-help"} == set(re.findall(r"(?<![a-z_])-(\w+)", usage))
 
 
 def documented() -> dict[str, set[str]]:

@@ -30,6 +30,7 @@ import ipaddress
 import re
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -167,6 +168,20 @@ def _u32(value: bytes) -> int:
     return int(struct.unpack("=I", value)[0])
 
 
+def messages_of(event: TransportEvent) -> Iterator[Message]:
+    """What tells a QUIC stack of an event."""
+    if isinstance(event, SendMessage):
+        for start in range(0, len(event.data), CRYPTO_CHUNK):
+            yield Message(MessageType.CRYPTO, event.level, body=event.data[start : start + CRYPTO_CHUNK])
+    elif isinstance(event, InstallSecret):
+        kind = MessageType.SEND_SECRET if event.direction is Direction.SEND else MessageType.RECEIVE_SECRET
+        yield Message(kind, event.level, event.cipher_suite, event.secret)
+    elif isinstance(event, PeerTransportParameters):
+        yield Message(MessageType.PEER_TRANSPORT_PARAMETERS, body=event.data)
+    elif isinstance(event, Selected) and event.alpn is not None:
+        yield Message(MessageType.SELECTED_ALPN, body=event.alpn)
+
+
 class UserspaceEndpoint:
     """The daemon's side; owns `sock`. See `endpoint.interface.Endpoint` for the methods."""
 
@@ -192,17 +207,8 @@ class UserspaceEndpoint:
         return message.level, message.body
 
     async def apply(self, event: TransportEvent) -> None:
-        if isinstance(event, SendMessage):
-            for start in range(0, len(event.data), CRYPTO_CHUNK):
-                chunk = event.data[start : start + CRYPTO_CHUNK]
-                await self._send(Message(MessageType.CRYPTO, event.level, body=chunk))
-        elif isinstance(event, InstallSecret):
-            kind = MessageType.SEND_SECRET if event.direction is Direction.SEND else MessageType.RECEIVE_SECRET
-            await self._send(Message(kind, event.level, event.cipher_suite, event.secret))
-        elif isinstance(event, PeerTransportParameters):
-            await self._send(Message(MessageType.PEER_TRANSPORT_PARAMETERS, body=event.data))
-        elif isinstance(event, Selected) and event.alpn is not None:
-            await self._send(Message(MessageType.SELECTED_ALPN, body=event.alpn))
+        for message in messages_of(event):
+            await self._send(message)
 
     async def finish(self) -> None:
         """Nothing to do: with both APP secrets the connection is established."""
