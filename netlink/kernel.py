@@ -2,6 +2,8 @@
 
     READY (multicast) ─▶ ACCEPT until EAGAIN ─▶ on_accept(Accept) … done(Done) ─▶ DONE
 
+The kernel keeps requests apart by network namespace: who serves several has a KernelHandshakeSocket for each.
+
 Two netlink sockets: one in the group `tlshd` whose messages only mean "look", and one for requests. The kernel answers
 a request before send() returns, so ACCEPT and DONE need no waiting and no task. A READY may be lost (ENOBUFS) and
 requests may be older than we are, therefore every wake-up, and the start, accepts all there is. It does so at once,
@@ -23,7 +25,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netlink.descriptors import close_elsewhere
-from netlink.family import Policy, dump_policy, resolve_family
+from netlink.family import Family, Policy, dump_policy, resolve_family
 from netlink.handshake import (
     FAMILY,
     GROUP,
@@ -37,6 +39,7 @@ from netlink.handshake import (
     encode_kernel_done,
     salvage_sockfd,
 )
+from netlink.limited_log import LimitedLog
 from netlink.message import (
     NLM_F_ACK,
     NLM_F_REQUEST,
@@ -46,8 +49,10 @@ from netlink.message import (
     encode_message,
     split_attributes,
 )
+from netlink.namespace import made_in
 
 log = logging.getLogger(__name__)
+refused = LimitedLog(log)
 
 SOL_NETLINK = 270
 NETLINK_GENERIC = 16
@@ -61,6 +66,9 @@ EXPLAINED = 0x300  # NLM_F_CAPPED and NLM_F_ACK_TLVS
 RECEIVE_SIZE = 32768  # NLMSG_GOODSIZE is at most 8 KiB
 TURN = 64  # requests accepted before the rest of the event loop has its turn
 RETRY = 1.0  # seconds until ACCEPT is tried again after an error that is not ours to mend (EMFILE, ENOMEM)
+# ACCEPT's answers when the KEYRING of a request can't be linked. The kernel has ended that request by itself then.
+KEYRING_ERRORS = {errno.EACCES, errno.EDEADLK, errno.EDQUOT, errno.ENOKEY, errno.ENOTDIR}
+KEYRING_ERRORS |= {errno.EKEYEXPIRED, errno.EKEYREJECTED, errno.EKEYREVOKED}
 
 
 class NetlinkSocket(Protocol):
@@ -72,14 +80,18 @@ class NetlinkSocket(Protocol):
     def close(self) -> None: ...
 
 
-def _netlink_socket() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_GENERIC)
-    opened.bind((0, 0))
-    return opened
+def _netlink_sockets() -> tuple[socket.socket, socket.socket]:
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+    ready = socket.socket(socket.AF_NETLINK, kind, NETLINK_GENERIC)
+    try:
+        return ready, socket.socket(socket.AF_NETLINK, kind, NETLINK_GENERIC)
+    except OSError:
+        ready.close()
+        raise
 
 
 class KernelHandshakeSocket:
-    """Accepts the requests of this network namespace and gives each to `on_accept`, which owns the sockfd in it.
+    """Accepts the requests of one network namespace and gives each to `on_accept`, which owns the sockfd in it.
 
     `on_accept` is called from the event loop and must not block. If it raises, it has not taken the sockfd: the request
     is ended with EIO and the descriptor closed. An Accept with a `keyring` has linked that keyring into the process
@@ -93,18 +105,24 @@ class KernelHandshakeSocket:
         self._ready: NetlinkSocket | None = None
         self._requests: NetlinkSocket | None = None
         self._later: asyncio.Handle | None = None
+        self._accepted = 0  # requests that wait for DONE
         self._loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
-        """Resolve the family, join its group and accept what already waits.
+        """Serve the network namespace that we are in. FileNotFoundError without the family (CONFIG_NET_HANDSHAKE)."""
+        self.join(await resolve_family(FAMILY))
 
-        FileNotFoundError without the family (CONFIG_NET_HANDSHAKE), PermissionError without CAP_NET_ADMIN.
+    def join(self, family: Family, namespace: int | None = None) -> None:
+        """Serve the network namespace of a descriptor, None for ours: accept what already waits, then what comes.
+
+        PermissionError without CAP_NET_ADMIN, and for another namespace without CAP_SYS_ADMIN.
         """
-        family = await resolve_family(FAMILY)
         if GROUP not in family.groups:
             raise FileNotFoundError(errno.ENOENT, f"the family {FAMILY!r} has no multicast group {GROUP!r}")
-        ready, requests = _netlink_socket(), _netlink_socket()
+        ready, requests = _netlink_sockets() if namespace is None else made_in(namespace, _netlink_sockets)
         try:
+            for sock in (ready, requests):
+                sock.bind((0, 0))
             ready.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, family.groups[GROUP])
             for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
                 requests.setsockopt(SOL_NETLINK, option, 1)
@@ -119,23 +137,34 @@ class KernelHandshakeSocket:
         self._family, self._ready, self._requests = family, ready, requests
         try:
             self._accept_waiting()
-        except PermissionError as error:
-            self._ready = self._requests = None
-            raise PermissionError(error.errno, "ACCEPT from the kernel needs CAP_NET_ADMIN") from error
         except OSError as error:
+            if error.errno == errno.EPERM:
+                self._ready = self._requests = None
+                raise PermissionError(error.errno, "ACCEPT from the kernel needs CAP_NET_ADMIN") from error
             self._retry(error)
         self._loop.add_reader(ready.fileno(), self._wake)
 
-    def close(self) -> None:
-        """Leave the group. Requests that were accepted can't be ended any more: end them first."""
+    def leave(self) -> None:
+        """Accept no more, and close as soon as there was DONE for all that was accepted."""
         if self._later is not None:
             self._later.cancel()
+            self._later = None
         if self._ready is not None:
             self._loop.remove_reader(self._ready.fileno())
             self._ready.close()
+            self._ready = None
+        if self._accepted <= 0:
+            self._close_requests()
+
+    def close(self) -> None:
+        """Leave the group. Requests that were accepted can't be ended any more: end them first."""
+        self.leave()
+        self._close_requests()
+
+    def _close_requests(self) -> None:
         if self._requests is not None:
             self._requests.close()
-        self._ready = self._requests = self._later = None
+            self._requests = None
 
     async def policy(self) -> Policy:
         """Which attributes this kernel takes: command → attribute → PolicyType, as CTRL_CMD_GETPOLICY dumps it."""
@@ -157,6 +186,10 @@ class KernelHandshakeSocket:
         except (OSError, MalformedMessage) as error:
             log.error("DONE for sockfd %d, status %s: %s", done.sockfd, done.status, error)
             return False
+        finally:
+            self._accepted -= 1
+            if self._ready is None and self._accepted <= 0:
+                self._close_requests()
         return True
 
     def _wake(self) -> None:
@@ -185,7 +218,8 @@ class KernelHandshakeSocket:
         self._later = self._loop.call_later(RETRY, self._drain)
 
     def _accept_waiting(self) -> None:
-        """ACCEPT until the kernel has no more. An OSError is an answer other than EAGAIN."""
+        """ACCEPT until the kernel has no more. An OSError is an answer that more ACCEPTs would not change."""
+        failure = None
         for _ in range(TURN):
             if self._requests is None:  # closed by on_accept
                 return
@@ -193,10 +227,20 @@ class KernelHandshakeSocket:
                 attributes = self._request(Command.ACCEPT, encode_accept_request(), NLM_F_REQUEST)
             except BlockingIOError:
                 return
-            self._hand_over(attributes)
+            except OSError as error:
+                if error.errno not in KEYRING_ERRORS:
+                    raise
+                failure = error
+                refused.error("the kernel ended a request whose KEYRING can't be linked: %s", error.strerror)
+            else:
+                failure = None
+                self._hand_over(attributes)
+        if failure is not None:
+            raise failure
         self._later = self._loop.call_soon(self._drain)
 
     def _hand_over(self, attributes: bytes) -> None:
+        self._accepted += 1
         try:
             accept = decode_accept(attributes)
             if accept.sockfd < 0:
@@ -206,6 +250,8 @@ class KernelHandshakeSocket:
             sockfd = salvage_sockfd(attributes)
             if sockfd is not None and sockfd >= 0:
                 self._refuse(sockfd, errno.EINVAL)
+            else:
+                self._accepted -= 1
             return
         try:
             self._on_accept(accept)

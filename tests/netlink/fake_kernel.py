@@ -26,6 +26,7 @@ class FakeKernel:
         self.errors: deque[tuple[int, str]] = deque()  # answers to the next requests: errno and words
         self.silent = False
         self.overrun = False
+        self.closed = False
         self.answers: deque[bytes] = deque()
         self.peers: list[socket.socket] = []
         self._ready, self._group = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -65,7 +66,7 @@ class FakeKernel:
         raise AssertionError("the socket for requests is never waited for")
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
     def error(self, sequence: int, code: int, text: str = "") -> None:
         """Answer with `struct nlmsgerr`."""

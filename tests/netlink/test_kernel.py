@@ -191,6 +191,40 @@ async def test_an_error_of_accept_is_tried_again(
     assert len(consumer.accepts) == 1
 
 
+@pytest.mark.parametrize("error", [errno.ENOKEY, errno.EACCES, errno.ENOTDIR])
+async def test_a_keyring_that_can_not_be_linked_delays_nobody(
+    consumer: Consumer, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    """The kernel has ended that request when it says so; the others wait behind it."""
+    consumer.kernel.errors.extend([(error, ""), (error, "")])
+    consumer.kernel.submit(REQUEST, ready=False)
+    consumer.attach()
+    assert len(consumer.accepts) == 1
+    assert caplog.text.count("KEYRING") == 2
+
+
+async def test_an_error_for_ever_leaves_the_event_loop_its_turn(
+    consumer: Consumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer.kernel.errors.extend([(errno.EACCES, "")] * (kernel_module.TURN + 1))
+    consumer.attach()
+    await turn()
+    assert len(consumer.kernel.errors) == 1
+    assert "trying again" in caplog.text
+
+
+async def test_leaving_waits_for_what_was_accepted(consumer: Consumer) -> None:
+    consumer.kernel.submit(REQUEST, ready=False)
+    consumer.kernel.submit(REQUEST, ready=False)
+    consumer.attach()
+    consumer.socket.leave()
+    for accept in consumer.accepts:
+        assert not consumer.kernel.closed
+        assert consumer.socket.done(Done(status=0, sockfd=accept.sockfd))
+    assert consumer.kernel.closed
+    assert len(consumer.kernel.done) == 2
+
+
 async def test_a_kernel_that_does_not_answer_is_no_eagain(consumer: Consumer, caplog: pytest.LogCaptureFixture) -> None:
     consumer.kernel.silent = True
     consumer.attach()
