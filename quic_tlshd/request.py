@@ -38,6 +38,7 @@ class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     auth_mode: AuthMode
     timeout: float  # seconds that are left
     peer: str  # whom the log names: the socket's peer address, or the caller of a user-space upcall
+    netns: str | None = None  # the name in /run/netns of the network namespace, None for the daemon's own
     peername: str | None = None  # client: the name to send as SNI and to verify
     psks: tuple[Psk, ...] = ()  # client: to offer
     certificates: tuple[CertificateChain, ...] = ()  # to show instead of the entry's

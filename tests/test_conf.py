@@ -36,6 +36,19 @@ def test_service_is_valid(unit: Path) -> None:
     assert run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit) == ""
 
 
+def test_service_with_network_namespaces_is_valid(unit: Path) -> None:
+    """What is written twice is added up, so the file gives CAP_SYS_ADMIN and setns(2) and takes nothing away."""
+    directory = unit.with_name(unit.name + ".d")
+    directory.mkdir()
+    shutil.copy(CONF / "netns.conf", directory)
+    assert run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit) == ""
+    text = (CONF / "netns.conf").read_text()
+    assert set(re.findall(r"(?m)^[A-Za-z]+=.*$", text)) == {
+        "CapabilityBoundingSet=CAP_SYS_ADMIN",
+        "RestrictNamespaces=net",
+    }
+
+
 def test_service_exposes_little(unit: Path) -> None:
     if "--offline" not in run("systemd-analyze", "--help"):
         pytest.skip("this systemd-analyze can't judge a file")

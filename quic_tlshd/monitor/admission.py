@@ -34,6 +34,25 @@ class RequestError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from: who asks, and the IP address and port that the socket is connected to, if it is.
+
+    netns: the name of the network namespace, None for the daemon's own.
+    keyrings: for the kernel's requests only; a serial that another process names is not its own to use.
+    """
+
+    caller: str
+    address: tuple[str, int] | None = None
+    netns: str | None = None
+    keyrings: Keyrings | None = None
+
+    @property
+    def peer(self) -> str:
+        """Whom the log names: the address, never its reverse DNS, or else who asks."""
+        return self.caller if self.address is None else f"{self.address[0]} port {self.address[1]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """serials: of the PSKs that were found for the request, by identity; the kernel's consumer hears which was used."""
 
@@ -45,13 +64,12 @@ class Admission:
 def admit(
     id: int,  # noqa: A002 - the request's field
     accept: Accept,
-    peer: str,
+    origin: Origin,
     config: Config,
     loaded: Loaded,
-    keyrings: Keyrings | None,
 ) -> Admission:
-    """RequestError if it can't be. keyrings: for the kernel's requests only; a serial that another process names is not
-    its own to use."""
+    """RequestError if it can't be."""
+    keyrings = origin.keyrings
     try:
         role = _ROLES[MessageType(accept.message_type)]
         mode = AuthMode(accept.auth_mode)
@@ -69,8 +87,9 @@ def admit(
         role=role,
         auth_mode=mode,
         timeout=timeout,
-        peer=peer,
-        peername=_peername(role, accept.peername),
+        peer=origin.peer,
+        netns=origin.netns,
+        peername=_peername(role, mode, accept.peername, origin),
         alpn=accept.alpn,
     )
     if mode is AuthMode.PSK:
@@ -79,9 +98,14 @@ def admit(
     return _admit_x509(request, accept, loaded, keyrings)
 
 
-def _peername(role: Role, peername: str | None) -> str | None:
-    """Whom a client will verify, in the one spelling that entries are compared by; a server verifies no name."""
-    if role is Role.SERVER or peername is None:
+def _peername(role: Role, mode: AuthMode, peername: str | None, origin: Origin) -> str | None:
+    """Whom a client will verify, in the one spelling that entries are compared by: the name that the request gives or
+    else the address that it is connected to, never that one's reverse DNS. A server verifies no name, nor do PSKs."""
+    if role is Role.SERVER:
+        return None
+    if peername is None and mode is not AuthMode.PSK and origin.address is not None:
+        peername = origin.address[0]
+    if peername is None:
         return None
     try:
         return canonical_name(peername)

@@ -21,6 +21,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import IPv6Address
 from itertools import count
 from pathlib import Path
 
@@ -29,12 +30,13 @@ from netlink.handshake import Accept, Done
 from netlink.kernel import KernelHandshakeSocket
 from netlink.limited_log import LimitedLog
 from netlink.upcall import Upcall, UpcallServer
-from quic_tlshd.monitor.admission import Admission, RequestError, admit
+from quic_tlshd.monitor.admission import Admission, Origin, RequestError, admit
 from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.monitor.modules import load_tls
+from quic_tlshd.monitor.namespaces import Namespaces
 from quic_tlshd.monitor.notify import notify, notify_reloading
 from quic_tlshd.monitor.privileges import UserError
-from quic_tlshd.monitor.report import describe
+from quic_tlshd.monitor.report import describe, located
 from quic_tlshd.monitor.workers import WorkerPool
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy import entries
@@ -62,7 +64,7 @@ class Monitor:
         self._upcalls = UpcallServer(
             str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode, group=_group(config)
         )
-        self._kernel = KernelHandshakeSocket(self._accept_kernel)
+        self._kernel = Namespaces(self._accept_kernel)
         self._keyrings = Keyrings(config.keyrings)
         self._ids = count(1)
         self._running = 0  # requests in flight
@@ -113,6 +115,7 @@ class Monitor:
             self._config, self._loaded = config, loaded
             self._keyrings = Keyrings(config.keyrings)
             self._pool.use(loaded.registry)
+            self._kernel.use(config.netns)
             log.info("reloaded: %d entries", len(loaded.registry.entries))
         finally:
             notify("READY=1")
@@ -130,6 +133,7 @@ class Monitor:
             log.info("no upcalls from the kernel, only from user space: %s", error.strerror or error)
         else:
             log.info("listening for upcalls from the kernel")
+            self._kernel.use(self._config.netns)
 
     async def _drain(self) -> None:
         """Let the handshakes in flight end; no new one is begun. What is left then is answered as the pool closes."""
@@ -138,34 +142,34 @@ class Monitor:
             async with asyncio.timeout(DRAIN_TIMEOUT if self._running else 0):
                 await self._idle.wait()
 
-    def _accept_kernel(self, accept: Accept) -> None:
+    def _accept_kernel(self, accept: Accept, kernel: KernelHandshakeSocket, netns: str | None) -> None:
         fd = accept.sockfd
 
         def report(done: Done) -> None:
-            self._kernel.done(done)
+            kernel.done(done)
             os.close(fd)
             if accept.keyring is not None:
                 self._keyrings.release(accept.keyring)
 
-        self._begin(accept, _peer_of(fd, "the kernel"), report, self._keyrings)
+        self._begin(accept, Origin("the kernel", _peer_address(fd), netns, self._keyrings), report)
 
     def _accept_user(self, upcall: Upcall) -> None:
         def report(done: Done) -> None:
             upcall.done(done)
             close_elsewhere(upcall.sock_fd, upcall.peer.uid)
 
-        id = self._begin(upcall.accept, _peer_of(upcall.sock_fd, str(upcall.peer)), report, None)  # noqa: A001
+        id = self._begin(upcall.accept, Origin(str(upcall.peer), _peer_address(upcall.sock_fd)), report)  # noqa: A001
         upcall.cancelled = lambda: self._pool.cancel(id)
 
-    def _begin(self, accept: Accept, peer: str, report: Callable[[Done], None], keyrings: Keyrings | None) -> int:
+    def _begin(self, accept: Accept, origin: Origin, report: Callable[[Done], None]) -> int:
         """Give the request to a worker; `report` is called once, now or later. The request's id."""
         id = next(self._ids)  # noqa: A001
         try:
             if self._stop.is_set():
                 raise RequestError(errno.ETIMEDOUT, "the daemon is stopping")
-            admission = admit(id, accept, peer, self._config, self._loaded, keyrings)
+            admission = admit(id, accept, origin, self._config, self._loaded)
         except RequestError as error:
-            refused.warning("request of %s refused: %s", peer, error)
+            refused.warning("request of %s refused: %s", located(origin.peer, origin.netns), error)
             report(Done(status=error.errno, sockfd=accept.sockfd, reason=str(error)))
             return id
 
@@ -212,22 +216,23 @@ def _done(accept: Accept, admission: Admission, outcome: HandshakeOutcome) -> Do
     )
 
 
-def _peer_of(fd: int, caller: str) -> str:
-    """Whom the log names: the address that the socket is connected to, never its reverse DNS, or else who asks."""
+def _peer_address(fd: int) -> tuple[str, int] | None:
+    """The IP address and port that a socket is connected to, None for any other file."""
     # Neither fstat nor dup and close: on a file they could wait for whoever serves its file system.
     try:
         sock = socket.socket(fileno=fd)
     except OSError:
-        return caller
+        return None
     try:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            address = sock.getpeername()
-            return f"{address[0]} port {address[1]}"
+            host, port = sock.getpeername()[:2]
+            mapped = IPv6Address(host).ipv4_mapped if sock.family == socket.AF_INET6 else None
+            return str(mapped or host), port
     except OSError:
         pass  # not connected
     finally:
         sock.detach()
-    return caller
+    return None
 
 
 def _fixed(config: Config) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
 
     All that is the peer's, the transport's or the worker's word is quoted where it could be taken for another fact.
     """
-    peer = shown_peer(outcome.peer) if outcome.peer else request.peer
+    peer = located(shown_peer(outcome.peer) if outcome.peer else request.peer, request.netns)
     who = f"{shown(request.peername)} ({peer})" if request.role is Role.CLIENT and request.peername else peer
     facts = [f"entry {shown(outcome.entry)}"] if outcome.entry else []
     facts.append(_alpn(request, outcome))
@@ -30,6 +30,11 @@ def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
     facts.append(errorcode.get(outcome.status, str(outcome.status)))
     reason = cut(outcome.reason, MAXIMUM_REASON)
     return f"handshake as {request.role.value} with {who} failed: {', '.join(facts)}: {reason}"
+
+
+def located(peer: str, netns: str | None) -> str:
+    """Whom with, and in which network namespace, None being the daemon's own."""
+    return peer if netns is None else f"{peer} in network namespace {shown(netns)}"
 
 
 def _alpn(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "Debug",
     "KernelUpcalls",
     "NamedFile",
+    "Netns",
     "Source",
     "Upcall",
     "Warned",
@@ -50,6 +51,7 @@ _TLSHD_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 _OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "upcall": ("socket", "socket_mode", "socket_group", "kernel"),
+    "netns": ("names",),
     "worker": ("count", "user", "timeout.client", "timeout.server"),
     "registry": ("directory",),
 }
@@ -104,6 +106,17 @@ class Upcall:
 
 
 @dataclass(frozen=True, slots=True)
+class Netns:
+    """[netns]: the network namespaces that are served besides our own, by their names in /run/netns, or all there."""
+
+    names: tuple[str, ...] = ()
+    all: bool = False
+
+    def has(self, name: str) -> bool:
+        return self.all or name in self.names
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """[worker]: how many, as which user (None: the daemon's own), and the seconds for a request that gives none.
 
@@ -133,6 +146,7 @@ class Config:
     worker: Worker
     registry: Path
     registry_source: Source | None = None
+    netns: Netns = Netns()
     warnings: tuple[Warned, ...] = field(default=())
 
 
@@ -171,6 +185,7 @@ def load(path: Path | None = None) -> Config:
             socket_group=upcall.text("socket_group"),
             kernel=upcall.choice("kernel", KernelUpcalls.AUTO),
         ),
+        netns=_netns(section("netns")),
         worker=Worker(
             count=worker.integer("count", max(1, min(os.cpu_count() or 1, 64)), 1, 64),
             user=worker.text("user"),
@@ -192,6 +207,19 @@ def _x509(section: Section) -> X509:
         if key is not None and certificate is None:
             raise key.source.error(f"{kind}.private_key is set, {kind}.certificate is not")
     return found
+
+
+def _netns(section: Section) -> Netns:
+    names = section.texts("names")
+    if names == ("all",):
+        return Netns(all=True)
+    for name in names:
+        # What ip-netns(8) can call one: the name of a file in /run/netns.
+        if "/" in name or "\0" in name or name in (".", ".."):
+            raise section.source_of("names").error(f"{name!r} can't be a network namespace's name")
+        if name == "all":
+            raise section.source_of("names").error("all stands alone")
+    return Netns(names)
 
 
 def _registry_directory(path: Path | None) -> Path:

@@ -9,13 +9,14 @@ from typing import cast
 import pytest
 
 from netlink.handshake import Accept, AuthMode, MessageType
-from quic_tlshd.monitor.admission import MAXIMUM_TIMEOUT, RequestError, admit
+from quic_tlshd.monitor.admission import MAXIMUM_TIMEOUT, Origin, RequestError, admit
 from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.policy import config, entries
 from quic_tlshd.request import HandshakeRequest
 from tests.peers import pki
 
-KERNEL = cast(Keyrings, object())  # no request here names a key
+USER = Origin("pid 1 uid 2")
+KERNEL = Origin("the kernel", keyrings=cast(Keyrings, object()))  # no request here names a key
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def admitted(folder: Path, accept: Accept, keyrings: Keyrings | None = None) -> HandshakeRequest:
+def admitted(folder: Path, accept: Accept, origin: Origin = USER) -> HandshakeRequest:
     configuration = config.load(folder / "config")
-    return admit(1, accept, "test", configuration, entries.load(configuration), keyrings).request
+    return admit(1, accept, origin, configuration, entries.load(configuration)).request
 
 
 def client(peername: str | None, *alpn: bytes, timeout: int = 0) -> Accept:
@@ -62,6 +63,30 @@ def test_no_spelling_of_a_name_evades_its_entry(folder: Path, peername: str, can
     request = admitted(folder, client(peername))
     assert request.peername == canonical
     assert "pinned" in request.entries
+
+
+@pytest.mark.parametrize(
+    ("peername", "address", "verified"),
+    [
+        (None, ("192.0.2.1", 443), "192.0.2.1"),
+        (None, ("2001:db8::1", 443), "2001:db8::1"),
+        ("b.example", ("192.0.2.1", 443), "b.example"),
+        (None, None, None),
+    ],
+)
+def test_a_server_without_a_name_is_its_address(
+    folder: Path, peername: str | None, address: tuple[str, int] | None, verified: str | None
+) -> None:
+    request = admitted(folder, client(peername), Origin("the caller", address))
+    assert request.peername == verified
+    assert ("pinned" in request.entries) == (verified == "2001:db8::1")
+
+
+def test_the_network_namespace_reaches_the_request(folder: Path) -> None:
+    origin = Origin("the kernel", ("192.0.2.1", 443), "blue")
+    request = admitted(folder, client("b.example"), origin)
+    assert (request.netns, request.peer) == ("blue", "192.0.2.1 port 443")
+    assert admitted(folder, client("b.example")).netns is None
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,23 @@ def written(directory: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("names", "served", "others"),
+    [("", "", "blue"), ("blue;red", "blue red", "green"), ("all", "blue green", ""), ("blue;", "blue", "red")],
+)
+def test_network_namespaces(tmp_path: Path, names: str, served: str, others: str) -> None:
+    netns = config.load(written(tmp_path, f"[netns]\nnames={names}\n")).netns
+    assert all(netns.has(name) for name in served.split())
+    assert not any(netns.has(name) for name in others.split())
+
+
+@pytest.mark.parametrize("names", ["a/b", "..", ".", "blue;all", "/run/netns/blue", "blue;;red"])
+def test_what_is_no_network_namespace(tmp_path: Path, names: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(written(tmp_path, f"[netns]\nnames={names}\n"))
+    assert caught.value.line == 2
+
+
 def test_tlshd_configuration_works_as_it_is(tmp_path: Path) -> None:
     loaded = config.load(written(tmp_path, TLSHD))
     assert (loaded.debug.loglevel, loaded.debug.tls, loaded.debug.nl) == (1, 2, 3)
