@@ -11,6 +11,9 @@ from typing import Protocol
 
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.events import (
+    EarlyDataAccepted,
+    EarlyDataOffered,
+    EarlyDataRefused,
     InstallSecret,
     PeerRecordSizeLimit,
     PeerTransportParameters,
@@ -20,7 +23,17 @@ from quic_tlshd.tls.events import (
 )
 from quic_tlshd.tls.parameters import ClientCertificate, Level
 
-TransportEvent = SendMessage | InstallSecret | PeerTransportParameters | PeerRecordSizeLimit | SkipEarlyData | Selected
+TransportEvent = (
+    SendMessage
+    | InstallSecret
+    | PeerTransportParameters
+    | PeerRecordSizeLimit
+    | EarlyDataOffered
+    | EarlyDataAccepted
+    | EarlyDataRefused
+    | SkipEarlyData
+    | Selected
+)
 
 
 class EndpointError(Exception):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 from quic_tlshd.policy.credentials import Credential
 from quic_tlshd.request import Role
-from quic_tlshd.tls.events import FoundPsk
 from quic_tlshd.tls.iana import SignatureScheme
 from quic_tlshd.tls.parameters import Psk
 from quic_tlshd.tls.signature import certificate_verify_content, sign
@@ -39,7 +38,7 @@ class Grant:
         self._find = find
         self._used = False
 
-    def find_psk(self, identities: tuple[bytes, ...]) -> FoundPsk | None:
+    def find_psk(self, identities: tuple[bytes, ...]) -> tuple[int, Psk] | None:
         """The first of the identities that there is a key for. RefusedError unless the request is one for PSKs."""
         if self._find is None or self._used:
             raise RefusedError("the request may not have a PSK")
@@ -47,7 +46,7 @@ class Grant:
         for index, identity in enumerate(identities[:_MOST_IDENTITIES]):
             psk = self._find(identity)
             if psk is not None:
-                return FoundPsk(index, psk)
+                return index, psk
         return None
 
     def sign(self, certificate: str, scheme: int, transcript_hash: bytes) -> bytes:

@@ -309,4 +309,4 @@ def _answer(grant: Grant, message: channel.Sign | channel.FindPsk) -> channel.Si
         signature = grant.sign(message.certificate, message.scheme, message.transcript_hash)
         return channel.Signature(message.id, signature)
     found = grant.find_psk(message.identities)
-    return channel.PskAnswer(message.id) if found is None else channel.PskAnswer(message.id, found.index, found.psk)
+    return channel.PskAnswer(message.id) if found is None else channel.PskAnswer(message.id, *found)

@@ -1,15 +1,16 @@
 """What a handshake wants done, in the order in which it must be done.
 
-A driver *applies* each event. Three of them ask for something: `ReceiveMessage` (the engine answers that one itself),
-and `Sign` and `FindPsk`, which the driver answers, as late as it likes.
+A driver *applies* each event. Some ask for something: `ReceiveMessage`, which the engine answers itself, and every
+`Question`, which the driver answers, as late as it likes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup, SignatureScheme
-from quic_tlshd.tls.parameters import CertificateChain, Direction, Level, Psk
+from quic_tlshd.tls.key_schedule import Exporter
+from quic_tlshd.tls.parameters import CertificateChain, Direction, Level, PreSharedKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,11 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class FindPsk:
-    """Wanted: the key of one of the PSK identities that the client offers (RFC 8446 section 4.2.11), the first that we
-    know; to be answered with a FoundPsk, or None."""
+    """Wanted: the key of one of the PSK identities that the client offers (RFC 8446 section 4.2.11), the first that is
+    known: that of an external PSK, or a ticket that was sealed for `entry`. To be answered with a FoundPsk, or None;
+    asked again for the identities behind that one if it doesn't fit."""
 
+    entry: str
     identities: tuple[bytes, ...]
 
 
@@ -87,7 +90,54 @@ class FoundPsk:
     """The answer to FindPsk. index: of the identity among FindPsk's."""
 
     index: int
-    psk: Psk
+    psk: PreSharedKey
+
+
+@dataclass(frozen=True, slots=True)
+class SealTickets:
+    """Wanted: tickets that hold these states and open for `entry` only; to be answered with as many (tuple of bytes),
+    or fewer or none, which are issued in order."""
+
+    entry: str
+    states: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEarlyData:
+    """Wanted: whether early data with this id (a PSK binder) was never claimed before by any server that opens the same
+    tickets, since the beginning of the window of RFC 8446 section 8.3; to be answered with False on any doubt."""
+
+    id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDataOffered:
+    """A client: early data may be sent, that many bytes of `alpn`, under the key that comes next; over QUIC within the
+    limits that the server had the last time (those that RFC 9000 section 7.4.1 lets a client remember)."""
+
+    max_size: int
+    alpn: bytes | None
+    transport_parameters: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDataAccepted:
+    """A client: the server takes it. A server: it comes next, that many bytes of content at most; over records until
+    an EndOfEarlyData."""
+
+    max_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDataRefused:
+    """A client: what was sent of it is lost. What a server hears of it is SkipEarlyData."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A client, after Complete: what to keep (`ticket.Session`, encoded) for a later handshake with that server."""
+
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +149,9 @@ class ReceiveMessage:
 class Complete:
     """The handshake is done and both Finished are right.
 
-    group: None after psk_ke, which has no (EC)DHE. peer_chain: DER, empty if the peer showed no certificate.
-    psk_identity: of the PSK that both used.
+    group: None after psk_ke, which has no (EC)DHE. peer_chain: DER, empty if the peer showed no certificate, in this
+    handshake or in the one whose session was resumed. psk_identity: of the external PSK that both used.
+    early_data: whether the server took some.
     """
 
     cipher_suite: CipherSuite
@@ -109,9 +160,17 @@ class Complete:
     alpn: bytes | None
     server_name: str | None
     entry: str
+    exporter: Exporter = field(compare=False)
     peer_chain: tuple[bytes, ...] = ()
     psk_identity: bytes | None = None
+    resumed: bool = False
+    early_data: bool = False
 
+
+Question = Sign | FindPsk | SealTickets | ClaimEarlyData
+"""What the driver answers: a signature; a FoundPsk or None; a tuple of tickets; True or False."""
+
+Answer = bytes | FoundPsk | tuple[bytes, ...] | bool | None
 
 Output = (
     SendMessage
@@ -120,9 +179,12 @@ Output = (
     | PeerRecordSizeLimit
     | SkipEarlyData
     | Selected
-    | Sign
-    | FindPsk
+    | EarlyDataOffered
+    | EarlyDataAccepted
+    | EarlyDataRefused
+    | Question
     | Complete
+    | NewSession
 )
 """What a driver gets to see."""
 

@@ -30,9 +30,15 @@ def _empty_hash(hash_name: str) -> bytes:
 
 
 def hkdf_expand_label(hash_name: str, secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
-    """HKDF-Expand-Label(Secret, Label, Context, Length); `length` up to one block of the hash."""
-    info = _hkdf_label(label, len(context), length) + context + b"\x01"
-    return hmac_digest(secret, info, hash_name)[:length]
+    """HKDF-Expand-Label(Secret, Label, Context, Length); `length` up to 255 blocks of the hash."""
+    info = _hkdf_label(label, len(context), length) + context
+    expanded = block = hmac_digest(secret, info + b"\x01", hash_name)
+    count = 1
+    while len(expanded) < length:
+        count += 1
+        block = hmac_digest(secret, block + info + count.to_bytes(1, "big"), hash_name)
+        expanded += block
+    return expanded[:length]
 
 
 def finished_verify_data(hash_name: str, base_key: bytes, transcript_hash: bytes) -> bytes:
@@ -112,8 +118,26 @@ class MasterSecret(_Stage):
     def server_application_traffic_secret_0(self, transcript_hash: bytes) -> bytes:
         return self._derive_secret(b"s ap traffic", transcript_hash)
 
-    def exporter_master_secret(self, transcript_hash: bytes) -> bytes:
-        return self._derive_secret(b"exp master", transcript_hash)
+    def exporter(self, transcript_hash: bytes) -> Exporter:
+        return Exporter(self.hash_name, self._derive_secret(b"exp master", transcript_hash))
 
     def resumption_master_secret(self, transcript_hash: bytes) -> bytes:
         return self._derive_secret(b"res master", transcript_hash)
+
+
+class Exporter(_Stage):
+    """The exporter_master_secret and what comes from it: RFC 8446 section 7.5."""
+
+    __slots__ = ()
+
+    @property
+    def exporter_master_secret(self) -> bytes:
+        return self._secret
+
+    def export(self, label: bytes, context: bytes, length: int) -> bytes:
+        """TLS-Exporter(label, context_value, key_length); no context is an empty one. `length` in bytes, at most 255
+        times that of the hash: ValueError."""
+        if length > 255 * hash_length(self.hash_name):
+            raise ValueError(f"{length} bytes are more than an exporter gives")
+        secret = self._derive_secret(label, _empty_hash(self.hash_name))
+        return hkdf_expand_label(self.hash_name, secret, b"exporter", new(self.hash_name, context).digest(), length)

@@ -233,6 +233,20 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class EndOfEarlyData:
+    """RFC 8446 section 4.5."""
+
+    def encode(self) -> bytes:
+        return encode_message(HandshakeType.END_OF_EARLY_DATA, b"")
+
+    @classmethod
+    def decode(cls, message: bytes) -> EndOfEarlyData:
+        if len(message) != 4:
+            raise decode_error("the EndOfEarlyData is not empty")
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
 class NewSessionTicket:
     """RFC 8446 section 4.6.1; lifetime in seconds."""
 

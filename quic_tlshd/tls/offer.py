@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.codec import decode_error
 from quic_tlshd.tls.extensions import (
     Extensions,
     decode_alpn,
@@ -25,7 +26,8 @@ from quic_tlshd.tls.selection import Criteria, read_criteria
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The extensions of a ClientHello, decoded. Groups and schemes are numbers, known or not.
-    criteria: for our certificate, None if the client wants to see none."""
+    criteria: for our certificate, None if the client wants to see none. psk_ages: the obfuscated_ticket_age of each
+    identity."""
 
     server_name: str | None
     alpn: tuple[bytes, ...]
@@ -35,7 +37,10 @@ class Offer:
     transport_parameters: bytes | None
     record_size_limit: int | None = None
     psk_identities: tuple[bytes, ...] = ()
+    psk_ages: tuple[int, ...] = ()
+    psk_binders: tuple[bytes, ...] = ()
     psk_modes: bytes = b""
+    early_data: bool = False
 
 
 def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
@@ -61,14 +66,27 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     if list(shares) != [group for group in dict.fromkeys(groups) if group in shares]:  # section 4.2.8
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the key shares do not follow supported_groups")
     body = extensions.get(X.PRE_SHARED_KEY)
-    identities = () if body is None else tuple([identity for identity, _ in decode_offered_psks(body)[0]])
+    psks, binders = ((), ()) if body is None else decode_offered_psks(body)
     body = extensions.get(X.PSK_KEY_EXCHANGE_MODES)
     modes = b"" if body is None else decode_psk_key_exchange_modes(body)
     body = extensions.get(X.RECORD_SIZE_LIMIT)
     limit = None if body is None else decode_record_size_limit(body)
+    if extensions.get(X.EARLY_DATA):
+        raise decode_error("early_data is not empty")
     transport_parameters = extensions.get(X.QUIC_TRANSPORT_PARAMETERS)
     return Offer(
-        server_name, alpn, groups, shares, read_criteria(extensions), transport_parameters, limit, identities, modes
+        server_name,
+        alpn,
+        groups,
+        shares,
+        read_criteria(extensions),
+        transport_parameters,
+        limit,
+        tuple([identity for identity, _ in psks]),
+        tuple([age for _, age in psks]),
+        binders,
+        modes,
+        X.EARLY_DATA in extensions,
     )
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from quic_tlshd.tls.extensions import Extensions
 from quic_tlshd.tls.iana import CipherSuite, HandshakeType, NamedGroup, PskKeyExchangeMode, SignatureScheme
 from quic_tlshd.tls.key_exchange import KeyPair, generate
+from quic_tlshd.tls.ticket import Session
 
 
 class Level(IntEnum):
@@ -88,6 +89,8 @@ CERTIFICATE_SIGNATURE_SCHEMES = tuple(
 """For signature_algorithms_cert: what certificates may be signed with. With an issuer that has an id-RSASSA-PSS key no
 path can be verified."""
 
+DEFAULT_TICKET_LIFETIME = 7200
+
 VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
 """Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
 PeerError names the alert if it does not verify."""
@@ -129,6 +132,13 @@ class Psk:
     hash_name: str = "sha256"
 
 
+PreSharedKey = Psk | Session
+
+
+def no_clock() -> float:
+    raise ValueError("sessions need a clock")
+
+
 @dataclass(frozen=True, slots=True)
 class ServerChoice:
     """What a server does for the ClientHello it was asked about.
@@ -139,6 +149,8 @@ class ServerChoice:
     takes certificates of, to help a client choose; empty to say nothing.
     signature_schemes, certificate_signature_schemes: that we take from the client, in its CertificateVerify and in its
     chain; the second may be empty, to say nothing.
+    tickets: how many to issue; with 0, none is accepted either. ticket_lifetime: in seconds, at most MAX_LIFETIME.
+    max_early_data: bytes of early data to accept, 0 for none; over QUIC just whether (RFC 9001 section 4.6.1).
     """
 
     entry: str
@@ -151,6 +163,9 @@ class ServerChoice:
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
     certificate_authorities: tuple[bytes, ...] = ()
+    tickets: int = 0
+    ticket_lifetime: int = DEFAULT_TICKET_LIFETIME
+    max_early_data: int = 0
 
     def __post_init__(self) -> None:
         if self.client_certificate is not ClientCertificate.NONE and self.verify_client is None:
@@ -163,13 +178,17 @@ class ServerParameters:
     to the choice; it refuses with PeerError(unrecognized_name | no_application_protocol).
     transport_parameters: ours over QUIC, None elsewhere: over QUIC the client must send its own, elsewhere it must not.
     record_size_limit: the largest record that we take (RFC 8449), None if what the peer takes can't be heeded.
-    find_psk: whether to ask for a key (`events.FindPsk`) when the client offers identities.
-    random: gives that many random bytes. generate: gives a fresh key pair of a group (replaced to replay a trace)."""
+    find_psk: whether external PSKs are taken (see `events.FindPsk`).
+    early_data_window: by how many seconds the age of a ticket may seem wrong for early data to be taken.
+    now: seconds since the epoch; needed for sessions only. random: gives that many random bytes. generate: gives a
+    fresh key pair of a group (replaced to replay a trace)."""
 
     choose: Callable[[str | None, tuple[bytes, ...]], ServerChoice]
     transport_parameters: bytes | None = None
     record_size_limit: int | None = None
     find_psk: bool = False
+    early_data_window: float = 10.0
+    now: Callable[[], float] = no_clock
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
     arrange: Arrange = as_they_are
@@ -179,7 +198,9 @@ class ServerParameters:
 class ClientParameters:
     """server_name: sent as SNI; None when the peer is known by address only.
     verify_server: knows itself which name or address the chain must be for; None if only a PSK will do.
-    psks: to offer, in order of preference. psk_modes: how they may be used.
+    psks: external ones to offer, in order of preference. psk_modes: how they and sessions may be used.
+    session: to resume if it still can be. tickets: whether to ask for some, which give `events.NewSession`.
+    early_data: whether to offer it, if the session allows it.
     certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
     compatibility_mode: send a legacy_session_id (RFC 8446 appendix D.4; never over QUIC, RFC 9001 section 8.4).
     For the rest see ServerParameters."""
@@ -199,6 +220,10 @@ class ClientParameters:
     psk_modes: tuple[PskKeyExchangeMode, ...] = (PskKeyExchangeMode.PSK_DHE_KE,)
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
+    session: Session | None = None
+    tickets: bool = False
+    early_data: bool = False
+    now: Callable[[], float] = no_clock
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate
     arrange: Arrange = as_they_are

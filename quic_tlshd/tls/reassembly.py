@@ -7,7 +7,11 @@ from quic_tlshd.tls.iana import HandshakeType
 
 _HEADER = 4  # HandshakeType msg_type; uint24 length
 MAX_MESSAGE = 32 * 1024
-_MAX_LENGTH = {HandshakeType.CERTIFICATE: 128 * 1024, HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024}
+_MAX_LENGTH = {
+    HandshakeType.CERTIFICATE: 128 * 1024,
+    HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024,
+    HandshakeType.NEW_SESSION_TICKET: 132 * 1024,  # the longest that there can be
+}
 
 
 class Reassembly:

@@ -5,15 +5,18 @@ Client                                           Server
 ClientHello          -------->
                      <--------       HelloRetryRequest      only if no key share is of a group that we take
 ClientHello          -------->
+(early data*)
                                            ServerHello
                                  {EncryptedExtensions}
                                  {CertificateRequest*}      if the registry entry wants a client certificate
-                                         {Certificate}
-                                   {CertificateVerify}      signed by whoever holds the key, not by this process
+                                        {Certificate*}      unless both have a PSK, or a session to resume
+                                  {CertificateVerify*}      signed by whoever holds the key, not by this process
                      <--------              {Finished}
+(EndOfEarlyData*)                                           if early data was accepted, but never over QUIC
 {Certificate*}
 {CertificateVerify*}
 {Finished}           -------->
+                     <--------     [NewSessionTicket*]      sealed by whoever holds the ticket key
 """
 
 from __future__ import annotations
@@ -27,19 +30,17 @@ from quic_tlshd.tls.authentication import (
     receive_authentication,
     receive_finished,
 )
+from quic_tlshd.tls.early_data import receive_early_data
 from quic_tlshd.tls.engine import Handshake, receive
 from quic_tlshd.tls.events import (
     Complete,
     Event,
-    FindPsk,
-    FoundPsk,
     InstallSecret,
     PeerRecordSizeLimit,
     PeerTransportParameters,
     Selected,
     SendMessage,
     Sign,
-    SkipEarlyData,
 )
 from quic_tlshd.tls.extensions import (
     HELLO_RETRY_REQUEST,
@@ -49,7 +50,7 @@ from quic_tlshd.tls.extensions import (
     encode_key_share_entry,
     encode_uint16_list,
 )
-from quic_tlshd.tls.iana import TLS_1_3, CipherSuite, HandshakeType, NamedGroup, PskKeyExchangeMode, SignatureScheme
+from quic_tlshd.tls.iana import TLS_1_3, CipherSuite, HandshakeType, NamedGroup, SignatureScheme
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_exchange import respond
 from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data, hash_length
@@ -59,6 +60,7 @@ from quic_tlshd.tls.messages import (
     CertificateVerify,
     ClientHello,
     EncryptedExtensions,
+    EndOfEarlyData,
     Finished,
     ServerHello,
 )
@@ -68,53 +70,57 @@ from quic_tlshd.tls.parameters import (
     ClientCertificate,
     Direction,
     Level,
-    Psk,
     ServerChoice,
     ServerParameters,
 )
-from quic_tlshd.tls.psk import verify_binder
+from quic_tlshd.tls.psk import does_dhe, find_again, find_psk, has_mode, suites_for, verify_binder
+from quic_tlshd.tls.resumption import begin_session, receive_nothing, send_tickets
 from quic_tlshd.tls.selection import choose_certificate
+from quic_tlshd.tls.ticket import Session
 from quic_tlshd.tls.transcript import Transcript
 
 _SELECTED_TLS_1_3 = TLS_1_3.to_bytes(2, "big")
-_MAX_EARLY_DATA = 2**14  # bytes that are skipped
 
 T = TypeVar("T", CipherSuite, NamedGroup)
 
 
 def server_handshake(parameters: ServerParameters) -> Handshake:
+    over_quic = parameters.transport_parameters is not None
+
     # ClientHello: what the client can do and whom it wants to talk to. The registry chooses who answers.
     message = yield from receive(HandshakeType.CLIENT_HELLO)
     hello = ClientHello.decode(message)
-    offer = read_offer(hello, over_quic=parameters.transport_parameters is not None)
+    offer = read_offer(hello, over_quic=over_quic)
     choice = parameters.choose(offer.server_name, offer.alpn)
-    if parameters.transport_parameters is not None and offer.alpn and choice.alpn is None:  # RFC 9001 section 8.1
+    if over_quic and offer.alpn and choice.alpn is None:  # RFC 9001 section 8.1
         raise PeerError(AlertDescription.NO_APPLICATION_PROTOCOL, "nothing says which of the client's ALPNs is served")
 
-    # A pre-shared key of the client's that we know comes before our certificate (section 4.2.11).
-    found = yield from _find_psk(parameters, choice, offer)
+    # A pre-shared key of the client's that we know, maybe a session's, comes before our certificate (section 4.2.11).
+    transcript = Transcript()
+    found = yield from find_psk(parameters, choice, hello, offer, message, transcript)
     if found is None:
         cipher_suite = _first_common(choice.cipher_suites, hello.cipher_suites, "cipher suite")
         certificate, scheme = _choose_certificate(choice, offer)
     else:
-        suites = tuple([suite for suite in choice.cipher_suites if suite.hash == found.psk.hash_name])
-        cipher_suite = _first_common(suites, hello.cipher_suites, "cipher suite of the PSK's hash")
-    transcript = Transcript()
+        cipher_suite = _first_common(suites_for(choice, found.psk), hello.cipher_suites, "cipher suite")
+    resumed = found.psk if found is not None and isinstance(found.psk, Session) else None
     transcript.start(cipher_suite.hash)
-    if found is not None:
-        verify_binder(hello.extensions, message, found.index, found.psk, transcript)
     transcript.add(message)
     yield Selected(choice.alpn, offer.server_name, choice.entry)
-    if X.EARLY_DATA in hello.extensions:
-        yield SkipEarlyData(_MAX_EARLY_DATA)
 
-    # HelloRetryRequest: only if there is a group in common, but no share of one (section 4.1.4).
-    group = _choose_group(choice.groups, offer) if found is None or _does_dhe(offer, choice) else None
-    if group is not None and group not in offer.key_shares:
-        message, hello, offer = yield from _retry(parameters, hello, cipher_suite, group, transcript)
+    # Early data is not for a handshake with a HelloRetryRequest, which we send only if there is a group in common, but
+    # no share of one (sections 4.2.10 and 4.1.4).
+    group = _choose_group(choice.groups, offer) if found is None or does_dhe(offer, choice) else None
+    is_retry = group is not None and group not in offer.key_shares
+    early_data = yield from receive_early_data(
+        parameters, choice, offer, None if is_retry else found, cipher_suite, transcript
+    )
+    if group is not None and is_retry:
+        message, hello, second = yield from _retry(parameters, hello, cipher_suite, group, transcript)
         if found is not None:
-            found = _find_again(found.psk, offer)
-            verify_binder(hello.extensions, message, found.index, found.psk, transcript)
+            found = find_again(found, offer, second)
+            verify_binder(second, message, found, transcript)
+        offer = second
         transcript.add(message)
     if offer.transport_parameters is not None:
         yield PeerTransportParameters(offer.transport_parameters)
@@ -137,16 +143,18 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     handshake_secret = early_secret.handshake_secret(shared_secret)
     client_secret = handshake_secret.client_handshake_traffic_secret(transcript_hash)
     server_secret = handshake_secret.server_handshake_traffic_secret(transcript_hash)
+    receive_secret = InstallSecret(Level.HANDSHAKE, Direction.RECEIVE, cipher_suite, client_secret)
     yield SendMessage(Level.INITIAL, server_hello)
     yield InstallSecret(Level.HANDSHAKE, Direction.SEND, cipher_suite, server_secret)
-    yield InstallSecret(Level.HANDSHAKE, Direction.RECEIVE, cipher_suite, client_secret)
+    if over_quic or not early_data:  # else the records that come are early data until it has ended
+        yield receive_secret
 
     if offer.record_size_limit is not None and parameters.record_size_limit is not None:
         yield PeerRecordSizeLimit(offer.record_size_limit)
 
     # EncryptedExtensions to Finished: one flight, held until the signature is there. A PSK is all the authentication
     # that its handshake has.
-    flight = _encrypted_extensions(parameters, offer, choice)
+    flight = _encrypted_extensions(parameters, offer, choice, early_data=early_data)
     if found is None:
         if choice.client_certificate is not ClientCertificate.NONE:
             flight += _certificate_request(parameters, choice)
@@ -169,8 +177,15 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
         Level.APP, Direction.SEND, cipher_suite, master_secret.server_application_traffic_secret_0(transcript_hash)
     )
 
+    # EndOfEarlyData, which QUIC does without (RFC 9001 section 8.3).
+    if early_data and not over_quic:
+        message = yield from receive(HandshakeType.END_OF_EARLY_DATA)
+        EndOfEarlyData.decode(message)
+        transcript.add(message)
+        yield receive_secret
+
     # The client's Certificate and CertificateVerify, if asked for, and its Finished.
-    peer_chain: tuple[bytes, ...] = ()
+    peer_chain = () if resumed is None else resumed.peer_chain
     if found is None and choice.client_certificate is not ClientCertificate.NONE:
         assert choice.verify_client is not None  # so says ServerChoice
         message = yield from receive(HandshakeType.CERTIFICATE)
@@ -186,16 +201,35 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     yield InstallSecret(
         Level.APP, Direction.RECEIVE, cipher_suite, master_secret.client_application_traffic_secret_0(transcript_hash)
     )
-    return Complete(
+
+    # NewSessionTicket, if the client can use one. An external PSK is offered again and needs none.
+    if choice.tickets and (found is None or resumed is not None) and has_mode(offer, choice):
+        session = begin_session(
+            cipher_suite,
+            choice.alpn,
+            offer.server_name,
+            peer_chain,
+            parameters.now(),
+            resumed,
+            parameters.transport_parameters,
+        )
+        yield from send_tickets(
+            parameters, choice, session, master_secret.resumption_master_secret(transcript.digest())
+        )
+    yield Complete(
         cipher_suite,
         group,
         None if found is not None else scheme,
         choice.alpn,
         offer.server_name,
         choice.entry,
+        master_secret.exporter(transcript_hash),
         peer_chain,
-        None if found is None else found.psk.identity,
+        found.psk.identity if found is not None and resumed is None else None,
+        resumed is not None,
+        early_data,
     )
+    yield from receive_nothing()
 
 
 def _first_common(ours: tuple[T, ...], theirs: tuple[int, ...], what: str) -> T:
@@ -204,34 +238,6 @@ def _first_common(ours: tuple[T, ...], theirs: tuple[int, ...], what: str) -> T:
         if candidate in theirs:
             return candidate
     raise PeerError(AlertDescription.HANDSHAKE_FAILURE, f"there is no {what} in common")
-
-
-def _find_psk(
-    parameters: ServerParameters, choice: ServerChoice, offer: Offer
-) -> Generator[Event, Any, FoundPsk | None]:
-    """The client's PSK that is to be used, if it offers one that we know, in a mode that we have."""
-    if not parameters.find_psk or not offer.psk_identities:
-        return None
-    found: FoundPsk | None = None
-    if _does_dhe(offer, choice) or PskKeyExchangeMode.PSK_KE in offer.psk_modes:
-        found = yield FindPsk(offer.psk_identities)
-    if found is None and not choice.certificates:
-        raise PeerError(AlertDescription.UNKNOWN_PSK_IDENTITY, "none of the client's PSK identities is known here")
-    return found
-
-
-def _find_again(psk: Psk, offer: Offer) -> FoundPsk:
-    """The PSK in the second ClientHello, which may have dropped others (section 4.1.2)."""
-    if psk.identity not in offer.psk_identities:
-        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the second ClientHello has lost the PSK")
-    return FoundPsk(offer.psk_identities.index(psk.identity), psk)
-
-
-def _does_dhe(offer: Offer, choice: ServerChoice) -> bool:
-    """Whether a PSK can be used with (EC)DHE, which comes before psk_ke for its forward secrecy."""
-    return PskKeyExchangeMode.PSK_DHE_KE in offer.psk_modes and not set(choice.groups).isdisjoint(
-        offer.supported_groups
-    )
 
 
 def _choose_group(groups: tuple[NamedGroup, ...], offer: Offer) -> NamedGroup:
@@ -302,7 +308,9 @@ def _is_same_but_for_retry(first: ClientHello, second: ClientHello) -> bool:
     )
 
 
-def _encrypted_extensions(parameters: ServerParameters, offer: Offer, choice: ServerChoice) -> bytes:
+def _encrypted_extensions(
+    parameters: ServerParameters, offer: Offer, choice: ServerChoice, *, early_data: bool
+) -> bytes:
     extensions: Extensions = {}
     if offer.server_name is not None:
         extensions[X.SERVER_NAME] = b""  # "we used it", RFC 6066 section 3
@@ -312,6 +320,8 @@ def _encrypted_extensions(parameters: ServerParameters, offer: Offer, choice: Se
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
     if offer.record_size_limit is not None and parameters.record_size_limit is not None:
         extensions[X.RECORD_SIZE_LIMIT] = parameters.record_size_limit.to_bytes(2, "big")
+    if early_data:
+        extensions[X.EARLY_DATA] = b""
     return EncryptedExtensions(parameters.arrange(HandshakeType.ENCRYPTED_EXTENSIONS, extensions)).encode()
 
 

@@ -10,7 +10,7 @@ from quic_tlshd.status import alert_of, outcome_of
 from quic_tlshd.tls.alert import PeerAlertError, alert_label
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import Complete, FindPsk, FoundPsk, Selected, Sign
+from quic_tlshd.tls.events import ClaimEarlyData, Complete, FindPsk, FoundPsk, NewSession, SealTickets, Selected, Sign
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tools.policy import Setup
 from quic_tlshd.worker.policy import Seen
@@ -34,9 +34,11 @@ async def handshake(setup: Setup, endpoint: Endpoint) -> tuple[Engine, Complete]
                 if isinstance(event, Sign):
                     answer = grant.sign(event.certificate.id, event.scheme, event.transcript_hash)
                 else:
-                    answer = grant.find_psk(event.identities)
+                    found = grant.find_psk(event.identities)
+                    answer = None if found is None else FoundPsk(*found)
                 events = engine.answer(answer)
                 break
+            assert not isinstance(event, SealTickets | ClaimEarlyData | NewSession), "nobody has asked for sessions"
             if isinstance(event, Selected):
                 seen.alpn, seen.server_name, seen.entry = event.alpn, event.server_name, event.entry
             await endpoint.apply(event)

@@ -36,7 +36,16 @@ from quic_tlshd.status import alert_of, outcome_of
 from quic_tlshd.tls.alert import PeerAlertError
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import Complete, FindPsk, FoundPsk, Selected, Sign
+from quic_tlshd.tls.events import (
+    ClaimEarlyData,
+    Complete,
+    FindPsk,
+    FoundPsk,
+    NewSession,
+    SealTickets,
+    Selected,
+    Sign,
+)
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.uapi.quic import IPPROTO_QUIC
 from quic_tlshd.uapi.sockopt import LongOptionsSocket
@@ -147,6 +156,7 @@ class Worker:
                 if isinstance(event, Sign | FindPsk):
                     events = engine.answer(await self._ask(request, event))
                     break
+                assert not isinstance(event, SealTickets | ClaimEarlyData | NewSession), "no entry allows sessions"
                 if isinstance(event, Selected):
                     seen.alpn, seen.server_name, seen.entry = event.alpn, event.server_name, event.entry
                 await endpoint.apply(event)

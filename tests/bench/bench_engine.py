@@ -1,7 +1,8 @@
 """CPU per full handshake of the engine, over crypto messages: ``python -m tests.bench.bench_engine``.
 
 X25519, an ECDSA P-256 certificate below one intermediate, AES-128-GCM; the client verifies the chain each time unless
-it says "remembered". Beside it aioquic's TLS in the same run, in turns, so that the ratio holds on a noisy machine.
+it says "remembered". "resumed" has a session of an earlier handshake and no new ticket; a full handshake with tickets
+has two. Beside it aioquic's TLS in the same run, in turns, so that the ratio holds on a noisy machine.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from cryptography.x509 import verification
 
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import Complete, Event, SendMessage, Sign
-from quic_tlshd.tls.iana import NamedGroup
+from quic_tlshd.tls.events import Complete, Event, FindPsk, FoundPsk, NewSession, SealTickets, SendMessage, Sign
+from quic_tlshd.tls.iana import NamedGroup, PskKeyExchangeMode
 from quic_tlshd.tls.parameters import (
     CertificateChain,
     ClientCertificate,
@@ -28,17 +29,20 @@ from quic_tlshd.tls.parameters import (
 )
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tls.signature import certificate_verify_content, schemes_of, sign
+from quic_tlshd.tls.ticket import Session, TicketKey
 from tests.peers import pki
 
 ROUNDS, REPEATS = 200, 7
+TICKET_KEY = TicketKey(b"bench" * 12)
 
 
 class Party:
-    """One side: feeds its engine, signs, and adds up the CPU time that it took."""
+    """One side: feeds its engine, signs, seals and opens tickets, and adds up the CPU time that it took."""
 
     def __init__(self, engine: Engine, key: object, *, server: bool) -> None:
         self.engine, self.key, self.server = engine, key, server
         self.complete = False
+        self.sessions: list[bytes] = []
 
     def take(self, events: object) -> list[SendMessage]:
         sent: list[SendMessage] = []
@@ -50,13 +54,24 @@ class Party:
             elif isinstance(event, Sign):
                 content = certificate_verify_content(event.transcript_hash, server=self.server)
                 pending += list(self.engine.answer(sign(self.key, event.scheme, content)))  # type: ignore[arg-type]
+            elif isinstance(event, FindPsk):
+                state = TICKET_KEY.open(event.identities[0], event.entry)
+                session = Session.decode(state) if state else None
+                pending += list(self.engine.answer(FoundPsk(0, session) if session else None))
+            elif isinstance(event, SealTickets):
+                tickets = tuple([TICKET_KEY.seal(state, event.entry) for state in event.states])
+                pending += list(self.engine.answer(tickets))
+            elif isinstance(event, NewSession):
+                self.sessions.append(event.data)
             elif isinstance(event, Complete):
                 self.complete = True
         return sent
 
 
-def handshake(client: Callable[[], Party], server: Callable[[], Party]) -> tuple[float, float]:
-    """Seconds of CPU for the client and for the server."""
+def handshake(
+    client: Callable[[], Party], server: Callable[[], Party], sessions: list[bytes] | None = None
+) -> tuple[float, float]:
+    """Seconds of CPU for the client and for the server. What the client may keep goes to `sessions`."""
     clock = time.process_time
     spent = [0.0, 0.0]
     began = clock()
@@ -76,6 +91,8 @@ def handshake(client: Callable[[], Party], server: Callable[[], Party]) -> tuple
         spent[turn] += clock() - began
         flight, turn = answers, 1 - turn
     assert all(party.complete for party in parties)
+    if sessions is not None:
+        sessions += parties[0].sessions
     return spent[0], spent[1]
 
 
@@ -108,7 +125,16 @@ def main() -> None:
 
     server_chain, client_chain = chain_of(server_id), chain_of(client_id)
 
-    def pair(*, remembered: bool = False, mutual: bool = False, hybrid: bool = False) -> tuple[float, float]:
+    def pair(
+        *,
+        remembered: bool = False,
+        mutual: bool = False,
+        hybrid: bool = False,
+        tickets: int = 0,
+        session: Session | None = None,
+        sessions: list[bytes] | None = None,
+        mode: PskKeyExchangeMode = PskKeyExchangeMode.PSK_DHE_KE,
+    ) -> tuple[float, float]:
         group = NamedGroup.X25519MLKEM768 if hybrid else NamedGroup.X25519
         client_parameters = ClientParameters(
             "bench",
@@ -118,6 +144,10 @@ def main() -> None:
             (client_chain,) if mutual else (),
             transport_parameters=b"x" * 60,
             key_shares=(group,),
+            session=session,
+            tickets=tickets > 1,
+            psk_modes=(mode,),
+            now=time.time,
         )
         choice = ServerChoice(
             "bench",
@@ -125,11 +155,13 @@ def main() -> None:
             (server_chain,),
             ClientCertificate.REQUIRE if mutual else ClientCertificate.NONE,
             verifier_of[False, remembered],
+            tickets=tickets if sessions is not None or session is None else 1,
         )
-        server_parameters = ServerParameters(lambda _name, _alpn: choice, b"y" * 60)
+        server_parameters = ServerParameters(lambda _name, _alpn: choice, b"y" * 60, now=time.time)
         return handshake(
             lambda: Party(Engine(client_handshake(client_parameters)), client_id.private_key, server=False),
             lambda: Party(Engine(server_handshake(server_parameters)), server_id.private_key, server=True),
+            sessions,
         )
 
     verifier_of = {(s, r): verifier(server=s, remembered=r) for s in (True, False) for r in (True, False)}
@@ -140,6 +172,12 @@ def main() -> None:
         "mutual": lambda: pair(mutual=True),
         "mutual, chains remembered": lambda: pair(mutual=True, remembered=True),
     }
+    kept: list[bytes] = []
+    pair(tickets=2, sessions=kept)
+    session = Session.decode(kept[0])
+    cases["full, chain remembered, 2 tickets"] = lambda: pair(remembered=True, tickets=2)
+    cases["resumed, 1 ticket"] = lambda: pair(remembered=True, session=session)
+    cases["resumed, psk_ke, 1 ticket"] = lambda: pair(remembered=True, session=session, mode=PskKeyExchangeMode.PSK_KE)
     try:
         from tests.bench.aioquic_tls import handshake as aioquic_handshake
 
@@ -153,10 +191,10 @@ def main() -> None:
             runs = [case() for _ in range(ROUNDS)]
             figures[name].append((sum(c for c, _ in runs) / ROUNDS, sum(s for _, s in runs) / ROUNDS))
             gc.collect()
-    print(f"{'µs CPU per handshake':28} client server   pair")
+    print(f"{'µs CPU per handshake':34} client server   pair")
     for name, rows in figures.items():
         client, server = (statistics.median(row[side] for row in rows) * 1e6 for side in (0, 1))
-        print(f"{name:28} {client:6.0f} {server:6.0f} {client + server:6.0f}")
+        print(f"{name:34} {client:6.0f} {server:6.0f} {client + server:6.0f}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -375,10 +376,11 @@ async def test_alerts_go_under_the_newest_keys(pair: tuple[TcpEndpoint, socket.s
 async def test_both_sides_know_why(wire: Wire, at: str) -> None:
     """The client does not trust the server; the server gets no share that it could use."""
     stranger = pki.Authority("a stranger")
-    groups = {"groups": (NamedGroup.SECP521R1,)} if at == "server" else {}
+    parameters = client_parameters(stranger if at == "client" else ROOT)
+    group = NamedGroup.SECP521R1 if at == "server" else NamedGroup.X25519
     client, server = await asyncio.gather(
-        secure(UserspaceTls(wire.client), client_parameters(stranger if at == "client" else ROOT)),
-        secure(UserspaceTls(wire.server), server_parameters(SERVER, **groups), SERVER),
+        secure(UserspaceTls(wire.client), replace(parameters, groups=(NamedGroup.X25519,))),
+        secure(UserspaceTls(wire.server), server_parameters(SERVER, groups=(group,)), SERVER),
         return_exceptions=True,
     )
     ours, theirs = (client, server) if at == "client" else (server, client)

@@ -7,7 +7,6 @@ import pytest
 from quic_tlshd.monitor.signer import Grant, RefusedError
 from quic_tlshd.policy.credentials import Credential
 from quic_tlshd.request import Role
-from quic_tlshd.tls.events import FoundPsk
 from quic_tlshd.tls.iana import SignatureScheme as S
 from quic_tlshd.tls.parameters import CertificateChain, Psk
 from quic_tlshd.tls.signature import certificate_verify_content, schemes_of, verify
@@ -66,7 +65,7 @@ def find(identity: bytes) -> Psk | None:
 
 def test_a_psk_is_found_once() -> None:
     once = Grant(Role.SERVER, {}, find)
-    assert once.find_psk((b"unknown", b"known")) == FoundPsk(1, PSK)
+    assert once.find_psk((b"unknown", b"known")) == (1, PSK)
     with pytest.raises(RefusedError):
         once.find_psk((b"known",))
 

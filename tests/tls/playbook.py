@@ -25,11 +25,15 @@ from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
 from quic_tlshd.tls.events import (
+    ClaimEarlyData,
     Complete,
     Event,
     FindPsk,
     FoundPsk,
     InstallSecret,
+    NewSession,
+    Question,
+    SealTickets,
     SendMessage,
     Sign,
 )
@@ -48,6 +52,7 @@ from quic_tlshd.tls.parameters import (
 )
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tls.signature import certificate_verify_content, is_pss, schemes_of, sign
+from quic_tlshd.tls.ticket import Session, TicketKey
 from tests.peers import pki
 
 CLIENT_TRANSPORT_PARAMETERS = b"client transport parameters"
@@ -120,7 +125,8 @@ class Party:
     """One side. What it has been told is in `events`, what it has to send in `outbox`.
 
     sign_at_once: answer `Sign` immediately; otherwise it waits in `wanted` for `sign`.
-    psks: the keys that `FindPsk` finds here.
+    psks: the keys that `FindPsk` finds here. ticket_key: seals and opens tickets, None if there are to be none.
+    claimed: the early data that was seen, which `ClaimEarlyData` adds to.
     """
 
     def __init__(
@@ -131,9 +137,12 @@ class Party:
         *,
         sign_at_once: bool = True,
         psks: tuple[Psk, ...] = (),
+        ticket_key: TicketKey | None = None,
+        claimed: set[bytes] | None = None,
     ) -> None:
         self.engine, self.role, self.key, self.sign_at_once = engine, role, key, sign_at_once
-        self.psks = psks
+        self.psks, self.ticket_key = psks, ticket_key
+        self.claimed = set() if claimed is None else claimed
         self.events: list[Event] = []
         self.outbox: list[SendMessage] = []
         self.wanted: Sign | None = None
@@ -141,7 +150,13 @@ class Party:
 
     @property
     def complete(self) -> Complete | None:
-        return self.events[-1] if self.events and isinstance(self.events[-1], Complete) else None
+        return next(iter(self.told(Complete)), None)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """What a client may keep."""
+        decoded = [Session.decode(event.data) for event in self.told(NewSession)]
+        return [session for session in decoded if session is not None]
 
     def start(self) -> None:
         self._apply(self.engine.start())
@@ -160,15 +175,31 @@ class Party:
         self.wanted = None
         self._apply(self.engine.answer(signature))
 
-    def find_psk(self, wanted: FindPsk) -> None:
-        """Answer `FindPsk` with the first of the identities that is known here."""
-        found = [
-            FoundPsk(index, psk)
-            for index, identity in enumerate(wanted.identities)
-            for psk in self.psks
-            if psk.identity == identity
-        ]
-        self._apply(self.engine.answer(found[0] if found else None))
+    def find_psk(self, wanted: FindPsk) -> FoundPsk | None:
+        """The first of the identities that is known here."""
+        for index, identity in enumerate(wanted.identities):
+            for psk in self.psks:
+                if psk.identity == identity:
+                    return FoundPsk(index, psk)
+            state = self.ticket_key and self.ticket_key.open(identity, wanted.entry)
+            if state and (session := Session.decode(state)) is not None:
+                return FoundPsk(index, session)
+        return None
+
+    def answer_question(self, wanted: Question) -> None:
+        """All but `Sign`."""
+        if isinstance(wanted, FindPsk):
+            self._apply(self.engine.answer(self.find_psk(wanted)))
+        elif isinstance(wanted, SealTickets):
+            key = self.ticket_key
+            self._apply(
+                self.engine.answer(tuple([key.seal(state, wanted.entry) for state in wanted.states] if key else []))
+            )
+        else:
+            assert isinstance(wanted, ClaimEarlyData)
+            is_new = wanted.id not in self.claimed
+            self.claimed.add(wanted.id)
+            self._apply(self.engine.answer(is_new))
 
     def can_receive_at(self, level: Level) -> bool:
         return level is Level.INITIAL or (level, Direction.RECEIVE) in self.secrets
@@ -179,10 +210,10 @@ class Party:
 
     def _apply(self, events: Iterable[Event]) -> None:
         for event in events:
-            assert self.complete is None, f"{event} after Complete"
+            assert self.complete is None or isinstance(event, NewSession), f"{event} after Complete"
             assert self.wanted is None, f"{event} while a signature is outstanding"
-            if isinstance(event, FindPsk):
-                self.find_psk(event)
+            if isinstance(event, FindPsk | SealTickets | ClaimEarlyData):
+                self.answer_question(event)
                 return
             self.events.append(event)
             if isinstance(event, SendMessage):
@@ -248,6 +279,8 @@ class Duel:
         server_key: str = "p256",
         sign_at_once: bool = True,
         server_psks: tuple[Psk, ...] = (),
+        ticket_key: TicketKey | None = None,
+        claimed: set[bytes] | None = None,
     ) -> Duel:
         """A duel in which all is well, but for what the dicts change in the parameters of either side.
 
@@ -285,6 +318,8 @@ class Duel:
                 shown.private_key,
                 sign_at_once=sign_at_once,
                 psks=server_psks,
+                ticket_key=ticket_key,
+                claimed=claimed,
             ),
         )
 

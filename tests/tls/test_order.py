@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.events import Complete, SendMessage, Sign
+from quic_tlshd.tls.events import SendMessage, Sign
 from quic_tlshd.tls.extensions import encode_key_shares
 from quic_tlshd.tls.iana import ExtensionType, HandshakeType, NamedGroup
 from quic_tlshd.tls.messages import ClientHello, KeyUpdate, NewSessionTicket, ServerHello, encode_message
@@ -293,14 +293,25 @@ def test_data_of_an_old_level_after_the_handshake(role: Role, level: Level) -> N
     assert refusal.value.alert is AlertDescription.UNEXPECTED_MESSAGE
 
 
-@pytest.mark.parametrize("role", list(Role))
-def test_data_after_the_handshake_is_not_the_handshake_s(role: Role) -> None:
-    """Post-handshake messages are for whoever has the connection then; the engine says no more, and stores little."""
-    party = full().run().party(role)
-    party.receive(Level.APP, MESSAGES["new_session_ticket"])
-    assert isinstance(party.events[-1], Complete)
+AFTER = [(role, name) for role in Role for name in MESSAGES if (role, name) != (C, "new_session_ticket")]
+
+
+@pytest.mark.parametrize("quic", [False, True])
+@pytest.mark.parametrize(("role", "name"), AFTER, ids=str)
+def test_what_must_not_come_after_the_handshake(role: Role, name: str, quic: bool) -> None:
+    """RFC 8446 section 4.6: a client gets tickets; what changes keys is for whoever has them, and is not QUIC's."""
+    party = Duel.of(quic=quic).run().party(role)
     with pytest.raises(PeerError) as refusal:
-        party.receive(Level.APP, bytes(MAX_MESSAGE))
+        party.receive(Level.APP, MESSAGES[name])
+    assert refusal.value.alert is AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("level", [Level.INITIAL, Level.HANDSHAKE, Level.EARLY])
+@pytest.mark.parametrize("role", list(Role))
+def test_after_the_handshake_there_is_one_level(role: Role, level: Level) -> None:
+    party = full().run().party(role)
+    with pytest.raises(PeerError) as refusal:
+        party.receive(level, MESSAGES["new_session_ticket"])
     assert refusal.value.alert is AlertDescription.UNEXPECTED_MESSAGE
 
 

@@ -165,7 +165,12 @@ def test_no_mode_in_common() -> None:
 
 def test_no_cipher_suite_of_the_hash() -> None:
     started = duel(offered=(SHA384,), client={"cipher_suites": (CipherSuite.TLS_AES_128_GCM_SHA256,)})
-    started.fails(A.HANDSHAKE_FAILURE)
+    started.fails(A.UNKNOWN_PSK_IDENTITY)
+
+
+def test_a_psk_of_an_unfit_hash_is_passed_over() -> None:
+    suites = (CipherSuite.TLS_AES_128_GCM_SHA256,)
+    assert_agreed(duel(offered=(SHA384, SHA256), client={"cipher_suites": suites}).run(), SHA256, NamedGroup.X25519)
 
 
 def server_hello(started: Duel, **changes: Any) -> ServerHello:

@@ -2,13 +2,14 @@
 derives each secret.
 
 What the RFC's authors sent and we don't (renegotiation_info, session_ticket, record_size_limit, padding, the
-HelloRetryRequest's cookie) is put in by `arrange`, which checks that the rest is ours. Section 4 resumes: until the
-engine does, its key schedule is what is replayed.
+HelloRetryRequest's cookie) is put in by `arrange`, which checks that the rest is ours. Section 4 resumes the session
+of section 3, with the ticket that came from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import InstallSecret, Sign
+from quic_tlshd.tls.events import EarlyDataAccepted, EarlyDataOffered, InstallSecret, Sign
 from quic_tlshd.tls.extensions import (
     Extensions,
     decode_offered_psks,
     decode_uint16_list,
 )
-from quic_tlshd.tls.iana import ExtensionType, HandshakeType, SignatureScheme
+from quic_tlshd.tls.iana import CipherSuite, ExtensionType, HandshakeType, SignatureScheme
 from quic_tlshd.tls.key_schedule import (
     EarlySecret,
     HandshakeSecret,
@@ -51,12 +52,15 @@ from quic_tlshd.tls.parameters import (
 )
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tls.signature import certificate_verify_content, sign, verify
+from quic_tlshd.tls.ticket import Session, TicketKey
 from quic_tlshd.tls.transcript import Transcript
 from tests.tls.playbook import Party, Role, generator_of, split, trust
 from tests.tls.traces import Trace, load
 
 REPLAYED = ["3", "5", "6", "7"]
 SECTIONS = ["3", "4", "5", "6", "7"]
+RECEIVED = 1_500_000_000.0  # when section 3's ticket came, in seconds; the RFC does not say
+RESUMED = RECEIVED + 0.006  # as section 4's obfuscated_ticket_age has it
 
 
 def randomness(*pieces: bytes) -> Callable[[int], bytes]:
@@ -76,10 +80,16 @@ def as_traced(*blocks: Extensions) -> Arrange:
 
     def arrange(_place: HandshakeType | str, ours: Extensions) -> Extensions:
         block = waiting.pop(0)
-        assert ours.items() <= block.items()
+        assert without_binders(ours).items() <= without_binders(block).items()
         return block
 
     return arrange
+
+
+def without_binders(block: Extensions) -> dict[int, Any]:
+    """A block whose pre_shared_key, if it is a ClientHello's, is reduced to the identities: binders come at the end."""
+    body = block.get(ExtensionType.PRE_SHARED_KEY, b"")
+    return {**block, ExtensionType.PRE_SHARED_KEY: decode_offered_psks(body)[0]} if len(body) > 2 else {**block}
 
 
 def signed(trace: Trace, side: Role) -> tuple[CertificateChain, CertificateVerify] | None:
@@ -93,15 +103,21 @@ def signed(trace: Trace, side: Role) -> tuple[CertificateChain, CertificateVerif
     return CertificateChain("rfc8448", Certificate.decode(certificate).chain, (scheme,)), certificate_verify
 
 
+LEVELS = {
+    HandshakeType.CLIENT_HELLO: Level.INITIAL,
+    HandshakeType.SERVER_HELLO: Level.INITIAL,
+    HandshakeType.END_OF_EARLY_DATA: Level.EARLY,
+    HandshakeType.NEW_SESSION_TICKET: Level.APP,
+}
+
+
 def replay(party: Party, trace: Trace) -> Iterator[bytes]:
     """Give the party what its peer sent, message by message, and give what it sends itself."""
-    level = Level.INITIAL
     shown = signed(trace, party.role)
     party.start()
     for message in [None, *trace.messages(party.role.peer)]:
-        if message is not None and message[0] != HandshakeType.NEW_SESSION_TICKET:
-            if message[0] not in (HandshakeType.CLIENT_HELLO, HandshakeType.SERVER_HELLO):
-                level = Level.HANDSHAKE
+        if message is not None:
+            level = LEVELS.get(HandshakeType(message[0]), Level.HANDSHAKE)
             party.receive(level, message)
         if party.wanted is not None:
             assert shown is not None
@@ -123,15 +139,15 @@ def check_secrets(party: Party, trace: Trace) -> None:
     assert party.complete is not None
 
 
-@pytest.mark.parametrize("section", REPLAYED)
-def test_the_client_replays(section: str) -> None:
+def replayed_client(section: str, **options: Any) -> Party:
+    """A client that has sent what the trace has, byte for byte, and derived its secrets."""
     trace = Trace(section)
     hellos = [ClientHello.decode(message) for message in trace.messages(Role.CLIENT, "ClientHello")]
     hello, extensions = hellos[0], hellos[0].extensions
     pairs = list(trace.key_pairs(Role.CLIENT))
     shown = signed(trace, Role.CLIENT)
     numbers: dict[str, Any] = {
-        "cipher_suites": hello.cipher_suites,
+        "cipher_suites": tuple(map(CipherSuite, hello.cipher_suites)),
         "groups": decode_uint16_list(extensions[ExtensionType.SUPPORTED_GROUPS], ""),
         "signature_schemes": decode_uint16_list(extensions[ExtensionType.SIGNATURE_ALGORITHMS], ""),
         "certificate_signature_schemes": (),
@@ -147,14 +163,30 @@ def test_the_client_replays(section: str) -> None:
         generate=generator_of(*pairs),
         arrange=as_traced(*[hello.extensions for hello in hellos]),
         **numbers,
+        **options,
     )
     party = Party(Engine(client_handshake(parameters)), Role.CLIENT, sign_at_once=False)
     assert list(replay(party, trace)) == trace.messages(Role.CLIENT)
     check_secrets(party, trace)
+    return party
 
 
 @pytest.mark.parametrize("section", REPLAYED)
-def test_the_server_replays(section: str) -> None:
+def test_the_client_replays(section: str) -> None:
+    replayed_client(section)
+
+
+def test_the_client_resumes() -> None:
+    """Section 4 with the session that section 3's ticket gives."""
+    (session,) = replayed_client("3", tickets=True, now=lambda: RECEIVED).sessions
+    assert session.key == Trace("3").secret("resumption")
+    resumed = replayed_client("4", session=session, early_data=True, now=lambda: RESUMED)
+    check_resumed(resumed, Direction.SEND)
+    assert resumed.told(EarlyDataOffered) == [EarlyDataOffered(1024, None, b"")]
+
+
+def replayed_server(section: str, session: Session | None = None, **options: Any) -> tuple[Party, list[Session]]:
+    """A server that has sent what the trace has, and what it sealed in tickets, which are the trace's."""
     trace = Trace(section)
     hellos = [ServerHello.decode(message) for message in trace.messages(Role.SERVER, "ServerHello")]
     encrypted_extensions = EncryptedExtensions.decode(trace.messages(Role.SERVER, "EncryptedExtensions")[0])
@@ -164,22 +196,71 @@ def test_the_server_replays(section: str) -> None:
         request = ClientCertificate.REQUIRE
         blocks.append(CertificateRequest.decode(message).extensions)
         taken = decode_uint16_list(blocks[-1][ExtensionType.SIGNATURE_ALGORITHMS], "")
+    tickets = [NewSessionTicket.decode(message) for message in trace.messages(Role.SERVER, "NewSessionTicket")]
+    blocks += [ticket.extensions for ticket in tickets]
+    ages_added = [ticket.ticket_age_add.to_bytes(4, "big") for ticket in tickets] or [bytes(4)]
     pairs = list(trace.key_pairs(Role.SERVER))
     shown = signed(trace, Role.SERVER)
-    assert shown is not None
-    schemes: dict[str, Any] = {"signature_schemes": taken, "certificate_signature_schemes": ()} if taken else {}
-    choice = ServerChoice("rfc8448", None, (shown[0],), request, trust, groups=(pairs[-1].group,), **schemes)
+    facts: dict[str, Any] = {"signature_schemes": taken, "certificate_signature_schemes": ()} if taken else {}
+    for ticket in tickets:
+        (max_early_data,) = ticket.extensions.values()
+        facts |= {"tickets": 1, "ticket_lifetime": ticket.ticket_lifetime}
+        facts |= {"max_early_data": int.from_bytes(max_early_data, "big")}
+    if session is not None:
+        facts = {"tickets": 1, "max_early_data": 1024}
+    certificates = (shown[0],) if shown else ()
+    choice = ServerChoice("rfc8448", None, certificates, request, trust, groups=(pairs[-1].group,), **facts)
     parameters = ServerParameters(
         lambda _name, _alpn: choice,
-        random=randomness(hellos[-1].random),
+        random=randomness(hellos[-1].random, *ages_added),
         generate=generator_of(*pairs),
-        arrange=as_traced(*blocks),
+        arrange=as_traced(*blocks, {}),
+        **options,
     )
-    party = Party(Engine(server_handshake(parameters)), Role.SERVER, sign_at_once=False)
-    sent = [message for message in trace.messages(Role.SERVER) if message[0] != HandshakeType.NEW_SESSION_TICKET]
-    assert list(replay(party, trace)) == sent
+    sealed = SealedAs(tuple([ticket.ticket for ticket in tickets]))
+    engine, key = Engine(server_handshake(parameters)), sealed if tickets else None
+    party = Party(engine, Role.SERVER, sign_at_once=False, psks=(session,) if session else (), ticket_key=key)
+    assert list(replay(party, trace)) == trace.messages(Role.SERVER)
     check_secrets(party, trace)
-    assert len(party.told(Sign)) == 1
+    assert len(party.told(Sign)) == (session is None)
+    sessions = [state for state in map(Session.decode, sealed.states) if state is not None]
+    return party, [replace(state, identity=ticket.ticket) for state, ticket in zip(sessions, tickets, strict=True)]
+
+
+class SealedAs(TicketKey):
+    """Gives these tickets, and keeps what they would hold."""
+
+    def __init__(self, tickets: tuple[bytes, ...]) -> None:
+        self.waiting = list(tickets)
+        self.states: list[bytes] = []
+
+    def seal(self, state: bytes, entry: str) -> bytes:
+        self.states.append(state)
+        return self.waiting.pop(0)
+
+    def open(self, ticket: bytes, entry: str) -> None:
+        return None
+
+
+@pytest.mark.parametrize("section", REPLAYED)
+def test_the_server_replays(section: str) -> None:
+    replayed_server(section, now=lambda: RECEIVED)
+
+
+def test_the_server_resumes() -> None:
+    _, (session,) = replayed_server("3", now=lambda: RECEIVED)
+    resumed, _ = replayed_server("4", session, now=lambda: RESUMED)
+    check_resumed(resumed, Direction.RECEIVE)
+
+
+def check_resumed(party: Party, direction: Direction) -> None:
+    complete, trace = party.complete, Trace("4")
+    assert complete is not None
+    assert complete.resumed
+    assert complete.early_data
+    assert party.secrets[Level.EARLY, direction] == trace.secret("c e traffic")
+    assert party.told(EarlyDataAccepted) == [EarlyDataAccepted(1024)]
+    assert complete.exporter.exporter_master_secret == trace.secret("exp master")
 
 
 def stages(trace: Trace) -> tuple[EarlySecret, HandshakeSecret, MasterSecret]:
@@ -200,7 +281,7 @@ def test_the_key_schedule(section: str) -> None:
         "s hs traffic": handshake.server_handshake_traffic_secret,
         "c ap traffic": master.client_application_traffic_secret_0,
         "s ap traffic": master.server_application_traffic_secret_0,
-        "exp master": master.exporter_master_secret,
+        "exp master": lambda digest: master.exporter(digest).exporter_master_secret,
         "res master": master.resumption_master_secret,
     }
     for name, derive in derivations.items():
@@ -243,7 +324,7 @@ def test_resumption() -> None:
     (identity,), (binder,) = decode_offered_psks(hello.extensions[ExtensionType.PRE_SHARED_KEY])
     assert identity[0] == ticket.ticket
 
-    (prefix,) = resumed.messages(Role.CLIENT, "ClientHello")
+    prefix = resumed.data["messages"][0]["bytes"]
     assert message == prefix + b"\0\x21\x20" + binder
     transcript = Transcript()
     transcript.start("sha256")

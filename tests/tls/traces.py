@@ -42,9 +42,15 @@ class Trace:
         self.data = load("rfc8448.toml")[section]
 
     def messages(self, side: Role, name: str = "") -> list[bytes]:
-        """What that side sends, in order; only messages of that name, if one is given."""
+        """What that side sends, in order; only messages of that name, if one is given. A ClientHello that the RFC has
+        without its binders is given with them."""
+        whole = {
+            (message["side"], message["name"]): message["bytes"] for message in self.data.get("whole_messages", ())
+        }
         return [
-            message["bytes"] for message in self.data["messages"] if message["side"] == side and name in message["name"]
+            whole.get((side, message["name"]), message["bytes"])
+            for message in self.data["messages"]
+            if message["side"] == side and name in message["name"]
         ]
 
     def secret(self, name: str) -> bytes:
