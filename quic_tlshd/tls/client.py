@@ -37,6 +37,7 @@ from quic_tlshd.tls.extensions import (
     encode_uint16_list,
     require_offered,
 )
+from quic_tlshd.tls.grease import with_grease
 from quic_tlshd.tls.iana import TLS_1_3, HandshakeType, NamedGroup, SignatureScheme
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_exchange import KeyPair
@@ -232,12 +233,13 @@ def _client_hello(
         extensions[X.PSK_KEY_EXCHANGE_MODES] = vector8(bytes(parameters.psk_modes))
     if psks:
         extensions[X.PRE_SHARED_KEY] = placeholder(psks, parameters)
-    return ClientHello(
+    hello = ClientHello(
         parameters.random(32),
         parameters.random(32) if parameters.compatibility_mode else b"",
         parameters.cipher_suites,
         parameters.arrange(HandshakeType.CLIENT_HELLO, extensions),
     )
+    return with_grease(hello, parameters.random) if parameters.grease else hello
 
 
 def _key_share(key_pairs: dict[NamedGroup, KeyPair]) -> bytes:

@@ -59,7 +59,7 @@ def uint16(number: int) -> bytes:
     return number.to_bytes(2, "big")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def uint16s(numbers: tuple[int, ...]) -> bytes:
     """Remembered: what we send of these comes from the same few settings every time."""
     return b"".join([number.to_bytes(2, "big") for number in numbers])

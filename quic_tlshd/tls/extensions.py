@@ -24,6 +24,9 @@ from quic_tlshd.tls.iana import HandshakeType
 
 Extensions = dict[int, bytes]
 
+GREASE = tuple(range(0x0A0A, 0x10000, 0x1010))
+"""Cipher suites, extensions, groups, schemes and versions that nobody may select or answer with (RFC 8701)."""
+
 HELLO_RETRY_REQUEST = "HelloRetryRequest"
 """A ServerHello by type, and a message of its own in the table below."""
 
@@ -90,9 +93,9 @@ def encode_extensions(extensions: Extensions) -> bytes:
 
 
 def require_offered(extensions: Extensions, offered: Extensions, what: str) -> None:
-    """A response may hold only what was asked for: unsupported_extension (RFC 8446 section 4.2)."""
+    """A response may hold only what was asked for, and no GREASE: unsupported_extension (RFC 8446 section 4.2)."""
     for kind in extensions:
-        if kind not in offered:
+        if kind not in offered or kind in GREASE:
             raise PeerError(
                 AlertDescription.UNSUPPORTED_EXTENSION, f"{what} has extension {kind}, which was not offered"
             )

@@ -96,7 +96,7 @@ VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
 PeerError names the alert if it does not verify."""
 
 Arrange = Callable[[HandshakeType | str, Extensions], Extensions]
-"""The last word on an extension block that we send, given the message it is for: to add GREASE, to permute a
+"""The last word on an extension block that we send, but for GREASE, given the message it is for: to permute a
 ClientHello, to replay a trace. It sees a second ClientHello with the block of the first, arranged as it was, and what
 the retry changes in it."""
 
@@ -203,6 +203,7 @@ class ClientParameters:
     early_data: whether to offer it, if the session allows it.
     certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
     compatibility_mode: send a legacy_session_id (RFC 8446 appendix D.4; never over QUIC, RFC 9001 section 8.4).
+    grease: send code points that mean nothing (RFC 8701).
     For the rest see ServerParameters."""
 
     entry: str
@@ -215,6 +216,7 @@ class ClientParameters:
     groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
     key_shares: tuple[NamedGroup, ...] = (NamedGroup.X25519,)
     compatibility_mode: bool = False
+    grease: bool = True
     record_size_limit: int | None = None
     psks: tuple[Psk, ...] = ()
     psk_modes: tuple[PskKeyExchangeMode, ...] = (PskKeyExchangeMode.PSK_DHE_KE,)

@@ -52,7 +52,9 @@ def choose_certificate(
         for scheme in [next((each for each in certificate.schemes if each in criteria.signature_algorithms), None)]
         if scheme is not None
     ]
-    return max(usable, key=lambda candidate: _fit(candidate[0], criteria), default=None)
+    if len(usable) < 2:
+        return usable[0] if usable else None
+    return max(usable, key=lambda candidate: _fit(candidate[0], criteria))
 
 
 def _fit(certificate: CertificateChain, criteria: Criteria) -> tuple[bool, bool]:

@@ -356,7 +356,7 @@ def test_shares_are_fresh_and_of_the_right_size(group: NamedGroup) -> None:
     }
     seen = set()
     for _ in range(2):
-        duel = Duel.of(client={"key_shares": (group,)})
+        duel = Duel.of(client={"key_shares": (group,), "grease": False})
         ((offered, share),) = decode_key_shares(ClientHello.decode(duel.next.message).extensions[X.KEY_SHARE]).items()
         duel.deliver()
         answer = ServerHello.decode(duel.next.message).extensions[X.KEY_SHARE]

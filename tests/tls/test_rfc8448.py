@@ -159,6 +159,7 @@ def replayed_client(section: str, **options: Any) -> Party:
         certificates=(shown[0],) if shown else (),
         key_shares=(pairs[0].group,),
         compatibility_mode=bool(hello.legacy_session_id),
+        grease=False,
         random=randomness(hello.random, hello.legacy_session_id),
         generate=generator_of(*pairs),
         arrange=as_traced(*[hello.extensions for hello in hellos]),

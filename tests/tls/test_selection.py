@@ -138,7 +138,10 @@ def adding(block: dict[int, bytes], kind: X, names: tuple[bytes, ...]) -> dict[i
 def test_what_we_say_of_certificates() -> None:
     """Section 4.2.3: PKCS #1 is for certificates only, and rsa_pss_pss_* for CertificateVerify."""
     duel = Duel.of(
-        request=ClientCertificate.REQUIRE, client_key="p256", choice={"certificate_authorities": (ONE, OTHER)}
+        client={"grease": False},
+        request=ClientCertificate.REQUIRE,
+        client_key="p256",
+        choice={"certificate_authorities": (ONE, OTHER)},
     )
     blocks = [ClientHello.decode(duel.next.message).extensions]
     blocks.append(CertificateRequest.decode(duel.until(Role.CLIENT, H.CERTIFICATE_REQUEST).next.message).extensions)
