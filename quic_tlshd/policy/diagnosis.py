@@ -2,127 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import ClientVerifier, VerificationError
 
-from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by, issuer_text, subject_text
+from quic_tlshd.policy.certificates import is_issued_by, subject_text
+from quic_tlshd.policy.paths import Path, broken_link, unknown_issuer
 from quic_tlshd.policy.text import quoted
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 
 SHOWN_NAMES = 5
 
 
-class _Walk(NamedTuple):
-    """Where following issuers led. broken: a signature on the way that does not verify."""
+def explain(
+    path: Path, usage: x509.ObjectIdentifier, name: str | None, now: datetime, fits_anyone: Callable[[], bool]
+) -> PeerError:
+    """The PeerError for a path that was refused. fits_anyone: whether it would do for any usage and name.
 
-    path: tuple[x509.Certificate, ...]
-    anchored: bool
-    broken: x509.Certificate | None
-
-
-class Diagnosis:
-    """Explains refusals by one set of trust anchors."""
-
-    def __init__(self, anchors: tuple[x509.Certificate, ...]) -> None:
-        self._anchors = anchors
-        self._subjects = frozenset(anchor.subject for anchor in anchors)
-
-    def refuse_strangers(self, certificates: tuple[x509.Certificate, ...]) -> None:
-        """PeerError if no path of names and signatures leads from the first certificate to a trust anchor.
-
-        A path verifier tries every order of issuers that have one name and key, which takes factorial time where none
-        leads anywhere. This asks of each pair of certificates once, and of none where the names can't fit.
-        """
-        if certificates[0] in self._anchors:
-            return
-        if not any(member.issuer in self._subjects for member in certificates):
-            path = [certificates[0]]
-            while above := [each for each in certificates if each.subject == path[-1].issuer and each not in path]:
-                path.append(above[0])
-            raise _unknown(path[-1])
-        walk = self._walk(certificates)
-        if walk.broken is not None:
-            reason = f"the signature on the certificate of {subject_text(walk.broken)} does not verify"
-            raise PeerError(AlertDescription.BAD_CERTIFICATE, reason)
-        if not walk.anchored:
-            raise _unknown(walk.path[-1])
-
-    def explain(
-        self,
-        certificates: tuple[x509.Certificate, ...],
-        usage: x509.ObjectIdentifier,
-        name: str | None,
-        now: datetime,
-        anyone: ClientVerifier,
-    ) -> PeerError:
-        """The PeerError for a chain that was refused, though not as a stranger's. anyone: verifies a path for any usage
-        and name.
-
-        If `anyone` is content, the usage or the name was at fault, else the path.
-        """
-        try:
-            path = anyone.verify(certificates[0], list(certificates[1:])).chain
-        except VerificationError:
-            return self._explain_path(certificates, now)
-        faults = [fault for member in path if (fault := usage_fault(member, usage)) is not None]
-        if (fault := signing_fault(path[0])) is not None:
-            faults.append(fault)
-        if faults:
-            return PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, faults[0])
-        if name is not None:
-            return PeerError(AlertDescription.BAD_CERTIFICATE, _name_fault(path[0], name))
-        return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not acceptable")
-
-    def _explain_path(self, certificates: tuple[x509.Certificate, ...], now: datetime) -> PeerError:
-        walk = self._walk(certificates)
-        for member in walk.path:
-            since, until = member.not_valid_before_utc, member.not_valid_after_utc
-            if until < now:
-                reason = f"the certificate of {subject_text(member)} expired on {until:%Y-%m-%d %H:%M}"
-                return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
-            if since > now:
-                reason = f"the certificate of {subject_text(member)} is not valid before {since:%Y-%m-%d %H:%M}"
-                return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
-        for member in walk.path[1:]:
-            if not _strong_issuer(member):
-                reason = f"the key of the issuer {subject_text(member)} is weak or of a type that is not supported"
-                return PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
-        reason = (
-            f"the path of {subject_text(walk.path[0])} breaks a rule of its issuers (CA, path length, name constraints)"
-        )
-        return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, reason)
-
-    def _walk(self, certificates: tuple[x509.Certificate, ...]) -> _Walk:
-        """The first way to a trust anchor, else the first dead end. No certificate is visited twice."""
-        ways: list[tuple[x509.Certificate, ...]] = [certificates[:1]]
-        visited, dead_end = {certificates[0]}, None
-        while ways:
-            path = ways.pop()
-            if path[-1] in self._anchors:
-                return _Walk(path, anchored=True, broken=None)
-            named = [
-                each
-                for each in self._anchors + certificates[1:]
-                if each.subject == path[-1].issuer and each not in visited
-            ]
-            issuers = [each for each in dict.fromkeys(named) if is_issued_by(path[-1], each)]
-            visited.update(issuers)
-            ways += [(*path, issuer) for issuer in reversed(issuers)]
-            if not issuers and dead_end is None:
-                claimed = any(_same_key_identifier(path[-1], each) for each in named)
-                dead_end = _Walk(path, anchored=False, broken=path[-1] if claimed else None)
-        return dead_end or _Walk(certificates[:1], anchored=False, broken=None)
+    If it would, the usage or the name was at fault, else the path.
+    """
+    for certificate, issuer in pairwise(path):
+        if not is_issued_by(certificate, issuer):
+            return broken_link(certificate, [issuer]) or unknown_issuer(certificate)
+    if not fits_anyone():
+        return _explain_path(path, now)
+    faults = [fault for member in path if (fault := usage_fault(member, usage)) is not None]
+    if (fault := signing_fault(path[0])) is not None:
+        faults.append(fault)
+    if faults:
+        return PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, faults[0])
+    if name is not None:
+        return PeerError(AlertDescription.BAD_CERTIFICATE, _name_fault(path[0], name))
+    return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not acceptable")
 
 
-def _unknown(last: x509.Certificate) -> PeerError:
-    reason = f"no trust anchor for {issuer_text(last)}, who issued {subject_text(last)}"
-    return PeerError(AlertDescription.UNKNOWN_CA, reason)
+def _explain_path(path: Path, now: datetime) -> PeerError:
+    for member in path:
+        since, until = member.not_valid_before_utc, member.not_valid_after_utc
+        if until < now:
+            reason = f"the certificate of {subject_text(member)} expired on {until:%Y-%m-%d %H:%M}"
+            return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
+        if since > now:
+            reason = f"the certificate of {subject_text(member)} is not valid before {since:%Y-%m-%d %H:%M}"
+            return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
+    for certificate in path[:-1]:
+        if (error := broken_link(certificate, [])) is not None:
+            return error
+    reason = f"the path of {subject_text(path[0])} breaks a rule of its issuers (CA, path length, name constraints)"
+    return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, reason)
 
 
 def usage_fault(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> str | None:
@@ -144,25 +74,6 @@ def signing_fault(certificate: x509.Certificate) -> str | None:
     except x509.ExtensionNotFound:
         return None
     return None if allowed.digital_signature else f"keyUsage of {subject_text(certificate)} lacks digitalSignature"
-
-
-def _same_key_identifier(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the certificate claims that very issuer's key: then its signature is wrong, not its issuer unknown."""
-    try:
-        claimed = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-        return claimed == issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return False
-
-
-def _strong_issuer(certificate: x509.Certificate) -> bool:
-    try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return False
-    if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size >= MINIMUM_RSA_BITS
-    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in ("secp256r1", "secp384r1", "secp521r1")
 
 
 def _name_fault(end: x509.Certificate, name: str) -> str:

@@ -1,7 +1,7 @@
 """Verification of a peer's certificate path (RFC 5280 section 6) against one set of trust anchors.
 
-The path is built and checked by cryptography.x509.verification. What it leaves open is checked here: bounds, the end
-certificate's key, revocation. It says why it refused in prose only, so a refusal is diagnosed anew by `diagnosis`.
+`paths` finds the ways to a trust anchor, `judge` has each judged by cryptography.x509.verification, `diagnosis` says
+why one was refused. What remains is here: bounds, the end certificate's key, revocation, and what is remembered.
 """
 
 from __future__ import annotations
@@ -13,34 +13,20 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    Policy,
-    PolicyBuilder,
-    Store,
-    VerificationError,
-)
 
-from quic_tlshd.policy.certificates import MAXIMUM_CURVE_BITS, MAXIMUM_RSA_BITS, MINIMUM_RSA_BITS, subject_text
-from quic_tlshd.policy.diagnosis import Diagnosis, signing_fault, usage_fault
+from quic_tlshd.policy.certificates import public_key_of
+from quic_tlshd.policy.judge import Subject, is_good, refusal
+from quic_tlshd.policy.paths import Path, PathFinder
 from quic_tlshd.policy.registry import TrustAnchors
 from quic_tlshd.policy.revocation import RevocationLists
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.signature import schemes_of
 
-MAXIMUM_CERTIFICATES = 6  # real chains have up to 4, and what a path costs to refuse grows with its square
+MAXIMUM_CERTIFICATES = 16  # the chain and what some servers send beside it
 MAXIMUM_CHAIN = 100 * 1024  # bytes
 REMEMBERED = 512  # paths
 REMEMBERED_CHAIN = 16 * 1024  # bytes; what is longer is verified each time, so that the memory is bounded too
-
-_SERVER = ExtendedKeyUsageOID.SERVER_AUTH
-_CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 
 # Warning: some oddities are only warned of, which an interpreter may have been told to take for errors.
 _UNPARSABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, Warning)
@@ -64,8 +50,7 @@ class TrustStore:
         certificates = tuple(_load_anchors(anchors.certificates))
         self.anchors = anchors
         self.names = tuple(dict.fromkeys(certificate.subject.public_bytes() for certificate in certificates))
-        self._store = Store(list(certificates)) if certificates else None
-        self._diagnosis = Diagnosis(certificates)
+        self._finder = PathFinder(certificates)
         self._revocation = RevocationLists(anchors.crls)
         self._verified: OrderedDict[tuple[str | None, tuple[bytes, ...]], _Verified] = OrderedDict()
 
@@ -90,35 +75,23 @@ class TrustStore:
             self._verified.move_to_end((name, chain))
             return known.public_key
         certificates = _parse(chain)
-        public_key = _end_key(certificates[0])
-        _check_cost(certificates[1:])
-        path = self._build_path(certificates, name, now)
+        public_key = public_key_of(certificates[0])
+        path = self._verify_path(certificates, name, now)
         self._revocation.check(path, now)
         self._remember(chain, name, public_key, path)
         return public_key
 
-    def _build_path(
-        self, certificates: tuple[x509.Certificate, ...], name: str | None, now: datetime
-    ) -> tuple[x509.Certificate, ...]:
-        if self._store is None:
+    def _verify_path(self, certificates: tuple[x509.Certificate, ...], name: str | None, now: datetime) -> Path:
+        """The first path that is found good; PeerError for the first that was not."""
+        if not self._finder.anchors:
             raise PeerError(AlertDescription.UNKNOWN_CA, "there is no trust anchor to verify a certificate with")
         subject = None if name is None else _subject(name)
-        self._diagnosis.refuse_strangers(certificates)
-        end, intermediates = certificates[0], list(certificates[1:])
-        builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAXIMUM_CERTIFICATES)
-        try:
-            if subject is None:
-                policies = builder.extension_policies(ca_policy=_CLIENT_CA, ee_policy=_CLIENT_END)
-                return tuple(policies.build_client_verifier().verify(end, intermediates).chain)
-            policies = builder.extension_policies(ca_policy=_SERVER_CA, ee_policy=_SERVER_END)
-            return tuple(policies.build_server_verifier(subject).verify(end, intermediates))
-        except VerificationError:
-            anyone = builder.extension_policies(ca_policy=_ANY_CA, ee_policy=_ANY_END).build_client_verifier()
-            usage = _CLIENT if name is None else _SERVER
-            raise self._diagnosis.explain(certificates, usage, name, now, anyone) from None
-        except ValueError:
-            # The verifier refuses some names (with an underscore, for one) before it looks at any certificate.
-            raise PeerError(AlertDescription.BAD_CERTIFICATE, f"no certificate can be verified for {name!r}") from None
+        refused: Path = ()
+        for path in self._finder.find(certificates):
+            if is_good(path, subject, now):
+                return path
+            refused = refused or path
+        raise refusal(refused, subject, now)
 
     def _remember(
         self,
@@ -154,40 +127,7 @@ def _parse(chain: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
     return certificates
 
 
-def _end_key(end: x509.Certificate) -> CertificatePublicKeyTypes:
-    """The end certificate's key, if it may sign a handshake: the path verifier only looks at issuers' keys.
-
-    A type or curve that no signature scheme is for makes it a certificate "of an unsupported type"; a short RSA key is
-    a fault of this very certificate (RFC 8446 section 6.2). insufficient_security is for negotiations and isn't meant.
-    """
-    try:
-        key = end.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        raise PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, "the certificate's key type is unknown") from None
-    if isinstance(key, rsa.RSAPublicKey) and not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS:
-        reason = f"the certificate's RSA key has {key.key_size} bits, not {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS}"
-        raise PeerError(AlertDescription.BAD_CERTIFICATE, reason)
-    if not schemes_of(key):
-        what = f"curve {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
-        raise PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, f"no signature scheme is for the key ({what})")
-    return key
-
-
-def _check_cost(issuers: tuple[x509.Certificate, ...]) -> None:
-    """Refuse keys that only make verification slow, before anything is verified with them."""
-    for issuer in issuers:
-        try:
-            key = issuer.public_key()
-        except (ValueError, UnsupportedAlgorithm):
-            continue  # nothing can be verified with it
-        limit = MAXIMUM_CURVE_BITS if isinstance(key, ec.EllipticCurvePublicKey) else MAXIMUM_RSA_BITS
-        bits = getattr(key, "key_size", 0)
-        if bits > limit:
-            reason = f"the key of the issuer {subject_text(issuer)} has {bits} bits, more than {limit}"
-            raise PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
-
-
-def _subject(name: str) -> x509.DNSName | x509.IPAddress:
+def _subject(name: str) -> Subject:
     try:
         # A link-local address may carry a zone, which no certificate knows.
         return x509.IPAddress(ip_address(name.partition("%")[0]))
@@ -204,48 +144,3 @@ def _load_anchors(ders: tuple[bytes, ...]) -> list[x509.Certificate]:
         # Roots with the serial number 0 are in use; a peer gets no such allowance.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         return [x509.load_der_x509_certificate(der) for der in ders]
-
-
-def _is_authority(_: Policy, __: x509.Certificate, extension: x509.BasicConstraints) -> None:
-    if not extension.ca:
-        raise ValueError("not a CA certificate")
-
-
-def _signs_certificates(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None) -> None:
-    if extension is not None and not extension.key_cert_sign:
-        raise ValueError("keyUsage without keyCertSign")
-
-
-def _signs_handshakes(_: Policy, certificate: x509.Certificate, __: x509.KeyUsage | None) -> None:
-    if (fault := signing_fault(certificate)) is not None:
-        raise ValueError(fault)
-
-
-def _policies(usage: x509.ObjectIdentifier, *, named: bool) -> tuple[ExtensionPolicy, ExtensionPolicy]:
-    """What CA and end certificates must have for a usage: RFC 5280, without the Web PKI's additions.
-
-    Those would refuse what `openssl req -x509` makes and private CAs issue. Path length, name constraints and unknown
-    critical extensions are checked by the verifier whatever the policy.
-    """
-
-    def fits(_: Policy, certificate: x509.Certificate, __: x509.ExtendedKeyUsage | None) -> None:
-        if (fault := usage_fault(certificate, usage)) is not None:
-            raise ValueError(fault)
-
-    authority = _ANY_CA.may_be_present(x509.ExtendedKeyUsage, _AGNOSTIC, fits)
-    end = _ANY_END.may_be_present(x509.ExtendedKeyUsage, _AGNOSTIC, fits)
-    end = end.may_be_present(x509.KeyUsage, _AGNOSTIC, _signs_handshakes)
-    if named:
-        end = end.require_present(x509.SubjectAlternativeName, _AGNOSTIC, None)
-    return authority, end
-
-
-_AGNOSTIC = Criticality.AGNOSTIC
-_ANY_CA = (
-    ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, _AGNOSTIC, _is_authority)
-    .may_be_present(x509.KeyUsage, _AGNOSTIC, _signs_certificates)
-)
-_ANY_END = ExtensionPolicy.permit_all()
-_SERVER_CA, _SERVER_END = _policies(_SERVER, named=True)
-_CLIENT_CA, _CLIENT_END = _policies(_CLIENT, named=False)
