@@ -13,10 +13,9 @@ from quic_tlshd.policy.registry import Entry, Registry
 from quic_tlshd.policy.resolve import choose_client, choose_server
 from quic_tlshd.policy.text import alpn_text, is_address
 from quic_tlshd.policy.trust import TrustStore
-from quic_tlshd.request import PSK, AuthMode, HandshakeRequest
+from quic_tlshd.request import PSK, AuthMode, HandshakeRequest, Role
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup, PskKeyExchangeMode
-from quic_tlshd.tls.key_exchange import HYBRIDS
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
     DEFAULT_GROUPS,
@@ -26,6 +25,7 @@ from quic_tlshd.tls.parameters import (
     ServerParameters,
     VerifyChain,
 )
+from quic_tlshd.worker.key_shares import KeyShares
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ class Policy:
     def __init__(self, registry: Registry, before: Policy | None = None) -> None:
         self._entries = {entry.name: entry for entry in registry.entries}
         self._anchors = registry.trust
+        self._key_shares: KeyShares = before._key_shares if before else KeyShares()
         self._stores: dict[str, TrustStore] = {}
         for name, anchors in registry.trust.items():
             unchanged = before is not None and before._anchors.get(name) == anchors
@@ -82,7 +83,7 @@ class Policy:
         """EndpointError: EACCES if the registry has no entry for the request, EINVAL if no cipher suite is left."""
         seen.alpn_offered = alpn = settings.alpn or request.alpn
         if request.auth_mode is AuthMode.PSK:
-            return _psk_client(request, alpn, settings)
+            return _psk_client(request, alpn, settings, self._key_shares)
         try:
             entry = choose_client(self._entries_of(request), alpn, request.peername)
         except LookupError as error:
@@ -100,10 +101,15 @@ class Policy:
             settings.transport_parameters,
             _offered(_usable(entry.cipher_suites, settings)),
             groups,
-            key_shares=_key_shares(groups),
+            key_shares=self._key_shares.predict(entry.name, request.peername, groups),
             compatibility_mode=settings.transport_parameters is None,
             record_size_limit=settings.record_size_limit,
         )
+
+    def remember_group(self, request: HandshakeRequest, entry: str, group: NamedGroup | None) -> None:
+        """What a handshake used, for a client's next one with the same server."""
+        if request.role is Role.CLIENT and group is not None:
+            self._key_shares.remember(entry, request.peername, group)
 
     def _entries_of(self, request: HandshakeRequest) -> tuple[Entry, ...]:
         return tuple([self._entries[name] for name in request.entries if name in self._entries])
@@ -147,7 +153,9 @@ def _psk_server(allowed: tuple[bytes, ...], settings: Settings, seen: Seen) -> S
     return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit, find_psk=True)
 
 
-def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Settings) -> ClientParameters:
+def _psk_client(
+    request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Settings, key_shares: KeyShares
+) -> ClientParameters:
     """All identities in one ClientHello; over QUIC psk_ke too, which is all that some servers do there."""
     over_quic = settings.transport_parameters is not None
     hashes = {psk.hash_name for psk in request.psks}
@@ -159,7 +167,7 @@ def _psk_client(request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Se
         alpn,
         transport_parameters=settings.transport_parameters,
         cipher_suites=_offered(tuple([suite for suite in suites if suite.hash in hashes])),
-        key_shares=_key_shares(DEFAULT_GROUPS),
+        key_shares=key_shares.predict(PSK, request.peername, DEFAULT_GROUPS),
         compatibility_mode=not over_quic,
         record_size_limit=settings.record_size_limit,
         psks=request.psks,
@@ -200,10 +208,3 @@ def _served(suites: tuple[CipherSuite, ...], settings: Settings) -> tuple[Cipher
     if not usable:
         raise PeerError(AlertDescription.HANDSHAKE_FAILURE, _NO_SUITE)
     return usable
-
-
-def _key_shares(groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
-    """The shares to send at once: of our first group and, if that is a hybrid, which many servers lack, of the first
-    that is none."""
-    classic = next((group for group in groups if group not in HYBRIDS), groups[0])
-    return tuple(dict.fromkeys((groups[0], classic)))

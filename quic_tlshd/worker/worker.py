@@ -130,6 +130,7 @@ class Worker:
                 else:
                     engine = Engine(client_handshake(policy.client_parameters(request, settings, seen)))
                 complete = await self._drive(request, engine, endpoint, seen)
+            policy.remember_group(request, complete.entry, complete.group)
             outcome = success(complete)
         except Exception as error:
             outcome = outcome_of(error)

@@ -10,8 +10,9 @@ from quic_tlshd.endpoint.interface import EndpointError, Settings
 from quic_tlshd.policy.registry import Entry, Registry, TrustAnchors
 from quic_tlshd.request import AuthMode, HandshakeRequest, Role
 from quic_tlshd.tls.alert import AlertDescription, PeerError
-from quic_tlshd.tls.iana import CipherSuite
+from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import ClientCertificate, Psk
+from quic_tlshd.worker.key_shares import REMEMBERED, KeyShares
 from quic_tlshd.worker.policy import Policy, Seen
 from tests.peers import pki
 
@@ -85,6 +86,39 @@ def test_the_sockets_own_alpn_decides_among_the_entries(alpn: tuple[bytes, ...],
 )
 def test_no_address_is_sent_as_a_server_name(peername: str, sent: str | None) -> None:
     assert POLICY.client_parameters(request(Role.CLIENT, peername=peername), Settings(), Seen()).server_name == sent
+
+
+def test_a_client_expects_of_a_server_what_it_chose_the_last_time() -> None:
+    """A share of our first group goes along all the same: the server may have learned that one since."""
+    hybrid, classic, other = NamedGroup.X25519MLKEM768, NamedGroup.X25519, NamedGroup.SECP384R1
+    policy = Policy(Registry(ENTRIES, {"ca": TrustAnchors("ca")}))
+    asked = request(Role.CLIENT)
+
+    def shares(of: HandshakeRequest = asked) -> tuple[NamedGroup, ...]:
+        return policy.client_parameters(of, Settings(), Seen()).key_shares
+
+    def chose(group: NamedGroup | None) -> None:
+        policy.remember_group(asked, "client", group)
+
+    assert shares() == (hybrid, classic)
+    chose(other)
+    assert shares() == (hybrid, other)
+    assert shares(request(Role.CLIENT, peername="b.example")) == (hybrid, classic)
+    chose(None)
+    assert shares() == (hybrid, other)
+    policy = Policy(Registry(ENTRIES, {"ca": TrustAnchors("ca")}), policy)
+    assert shares() == (hybrid, other)
+    chose(hybrid)
+    assert shares() == (hybrid,)
+
+
+def test_what_servers_chose_is_bounded() -> None:
+    shares, groups = KeyShares(), (NamedGroup.X25519, NamedGroup.SECP256R1)
+    for at in range(REMEMBERED + 1):
+        shares.remember("entry", f"{at}.example", NamedGroup.SECP256R1)
+    assert shares.predict("entry", "0.example", groups) == groups[:1]
+    assert shares.predict("entry", "1.example", groups) == groups
+    assert shares.predict("entry", "1.example", (NamedGroup.X448,)) == (NamedGroup.X448,)
 
 
 def test_a_client_must_know_whom_it_verifies() -> None:
