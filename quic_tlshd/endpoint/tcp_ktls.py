@@ -31,7 +31,7 @@ from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
 from quic_tlshd.tls.iana import CipherSuite
 from quic_tlshd.tls.parameters import Level
 from quic_tlshd.tls.protection import IV, MAX_INNER_PLAINTEXT, Protection
-from quic_tlshd.tls.record import HEADER, RecordLayer
+from quic_tlshd.tls.record import HEADER, ContentType, RecordLayer
 from quic_tlshd.uapi.tls import (
     CIPHER_TYPES,
     KEY_SIZES,
@@ -157,6 +157,8 @@ class TcpEndpoint:
                 await asyncio.sleep(0)
             header = await self._read(HEADER)
             fragment = self._records.open(header, await self._read(self._records.body_length(header)))
+        if fragment.content_type is not ContentType.HANDSHAKE:  # no policy allows it
+            raise EndpointError(errno.EPROTO, "there is nobody to give early data to")
         return self._records.level, fragment.content
 
     async def apply(self, event: TransportEvent) -> None:

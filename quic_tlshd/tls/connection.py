@@ -11,19 +11,19 @@ from collections.abc import Callable
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import HandshakeType
 from quic_tlshd.tls.messages import KeyUpdate
-from quic_tlshd.tls.reassembly import Reassembly, message_name
+from quic_tlshd.tls.reassembly import Reassembly
 from quic_tlshd.tls.record import ContentType, RecordLayer
 
 
 class Connection:
     """Goes on with the record layer of a complete handshake.
 
-    take_ticket: given each NewSessionTicket (the whole message); None on a server, which must not be sent any.
+    take_message: given each message but a KeyUpdate, for the engine to take or to refuse.
     """
 
-    def __init__(self, records: RecordLayer, take_ticket: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, records: RecordLayer, take_message: Callable[[bytes], None]) -> None:
         self._records = records
-        self._take_ticket = take_ticket
+        self._take_message = take_message
         self._messages = Reassembly()
         self._owes_key_update = False
 
@@ -37,7 +37,10 @@ class Connection:
             return fragment.content
         self._messages.add(fragment.content)
         while (message := self._messages.next()) is not None:
-            self._receive_message(message)
+            if message[0] == HandshakeType.KEY_UPDATE:
+                self._receive_key_update(KeyUpdate.decode(message))
+            else:
+                self._take_message(message)
         return b""
 
     def send(self, data: bytes) -> bytes:
@@ -47,10 +50,6 @@ class Connection:
         if data and (self._owes_key_update or self._records.send.is_worn):
             return self.update_keys() + self._records.application_data(data)
         return self._records.application_data(data)
-
-    def send_message(self, message: bytes) -> bytes:
-        """Records with a post-handshake message, such as a NewSessionTicket."""
-        return self._records.handshake(message)
 
     def update_keys(self, *, request: bool = False) -> bytes:
         """A KeyUpdate, behind which we send with new keys; `request`: the peer shall do so too."""
@@ -63,22 +62,10 @@ class Connection:
         """A record with an alert: close_notify when we have nothing more to send."""
         return self._records.alert(description)
 
-    def _receive_message(self, message: bytes) -> None:
-        if message[0] == HandshakeType.KEY_UPDATE:
-            self._receive_key_update(KeyUpdate.decode(message))
-        elif message[0] == HandshakeType.NEW_SESSION_TICKET and self._take_ticket is not None:
-            self._take_ticket(message)
-        else:
-            # CertificateRequest too: our ClientHello has no post_handshake_auth (section 4.6.2).
-            raise _unexpected(f"{message_name(message[0])} came after the handshake")
-
     def _receive_key_update(self, key_update: KeyUpdate) -> None:
         """Answered before we send data again, but once only (section 4.6.3)."""
         if self._messages:
-            raise _unexpected("more handshake data came behind a KeyUpdate, under the old keys")  # section 5.1
+            reason = "more handshake data came behind a KeyUpdate, under the old keys"  # section 5.1
+            raise PeerError(AlertDescription.UNEXPECTED_MESSAGE, reason)
         self._records.update_receive()
         self._owes_key_update |= key_update.update_requested
-
-
-def _unexpected(reason: str) -> PeerError:
-    return PeerError(AlertDescription.UNEXPECTED_MESSAGE, reason)

@@ -47,7 +47,7 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     """Decode what we need and require what RFC 8446 sections 4.1.2, 4.2 and 9.2 do."""
     extensions = hello.extensions
     body = extensions.get(X.SUPPORTED_VERSIONS)
-    if hello.legacy_version == SSL_3_0 or body is None or TLS_1_3 not in decode_supported_versions(body):
+    if hello.legacy_version <= SSL_3_0 or body is None or TLS_1_3 not in decode_supported_versions(body):
         raise PeerError(AlertDescription.PROTOCOL_VERSION, "the client does not offer TLS 1.3")
     if hello.legacy_compression_methods != b"\0":
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the client offers compression")

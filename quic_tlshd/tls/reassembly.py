@@ -8,6 +8,7 @@ from quic_tlshd.tls.iana import HandshakeType
 _HEADER = 4  # HandshakeType msg_type; uint24 length
 MAX_MESSAGE = 32 * 1024
 _MAX_LENGTH = {
+    HandshakeType.CLIENT_HELLO: 132 * 1024,  # all that there can be
     HandshakeType.CERTIFICATE: 128 * 1024,
     HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024,
     HandshakeType.NEW_SESSION_TICKET: 132 * 1024,  # the longest that there can be
@@ -27,7 +28,7 @@ class Reassembly:
         self._buffer += data
 
     def next(self) -> bytes | None:
-        """Cut off the next whole message, None if there is none yet; illegal_parameter for one that will be too long,
+        """Cut off the next whole message, None if there is none yet; decode_error for one that will be too long,
         as soon as it says so."""
         buffer = self._buffer
         if len(buffer) < _HEADER:
@@ -36,7 +37,7 @@ class Reassembly:
         limit = _MAX_LENGTH.get(buffer[0], MAX_MESSAGE)  # type: ignore[call-overload]  # any number is a key to look for
         if length > limit:
             raise PeerError(
-                AlertDescription.ILLEGAL_PARAMETER,
+                AlertDescription.DECODE_ERROR,
                 f"a {message_name(buffer[0])} of {length} bytes is longer than {limit}",
             )
         end = _HEADER + length
@@ -45,6 +46,33 @@ class Reassembly:
         message = bytes(buffer[:end])
         del buffer[:end]
         return message
+
+
+class Boundaries:
+    """Follows the stream of handshake messages to know whether one has begun and not ended."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._missing = 0  # of the body of a message whose head is complete
+
+    @property
+    def inside(self) -> bool:
+        return bool(self._head or self._missing)
+
+    def follow(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            if self._missing:
+                step = min(self._missing, len(data) - at)
+                self._missing -= step
+                at += step
+                continue
+            part = data[at : at + 4 - len(self._head)]
+            self._head += part
+            at += len(part)
+            if len(self._head) == 4:
+                self._missing = int.from_bytes(self._head[1:], "big")
+                self._head.clear()
 
 
 def message_name(kind: int) -> str:

@@ -17,6 +17,7 @@ from quic_tlshd.tls.events import InstallSecret
 from quic_tlshd.tls.iana import TLS_1_2, HandshakeType
 from quic_tlshd.tls.parameters import Direction, Level
 from quic_tlshd.tls.protection import MAX_INNER_PLAINTEXT, TAG, Protection, TrafficKeys, overflow
+from quic_tlshd.tls.reassembly import Boundaries
 
 HEADER = 5  # ContentType type; ProtocolVersion legacy_record_version; uint16 length
 MAX_PLAINTEXT = 2**14  # of TLSPlaintext.fragment
@@ -68,7 +69,8 @@ class RecordLayer:
         self._sent = False  # any handshake message of ours
         self._owes_change_cipher_spec = False
         self._skippable: int | None = None  # bytes of early data
-        self._boundaries = _Boundaries()
+        self._early_data = 0  # bytes of early data that may still come
+        self._boundaries = Boundaries()
         self._ignored = 0
 
     def install(self, secret: InstallSecret) -> None:
@@ -95,6 +97,14 @@ class RecordLayer:
         4.2.10). That is all that can't be opened until the first that can; after a HelloRetryRequest, all protected
         ones until the second ClientHello."""
         self._skippable = limit
+
+    def take_early_data(self, limit: int) -> None:
+        """The client sends early data that we take, that many bytes of content at most."""
+        self._early_data = limit
+
+    def end_early_data(self) -> None:
+        """The early data that we sent was refused: protect nothing with its keys any more."""
+        self.send = None
 
     def handshake(self, data: bytes) -> bytes:
         """Records with these handshake messages, and the change_cipher_spec of appendix D.4: if a legacy_session_id is
@@ -149,9 +159,7 @@ class RecordLayer:
         if content_type == ContentType.HANDSHAKE:
             return self._receive_handshake(body)
         if content_type == ContentType.APPLICATION_DATA and self.level in (Level.EARLY, Level.APP):
-            if self._boundaries.inside:
-                raise _unexpected("application data came in the middle of a handshake message")
-            return Fragment(ContentType.APPLICATION_DATA, body)
+            return self._receive_application_data(body)
         raise _unexpected(f"a record of content type {content_type} came at the {self.level.name} level")
 
     def _receive_with(self, keys: TrafficKeys) -> None:
@@ -223,6 +231,15 @@ class RecordLayer:
         self._boundaries.follow(body)
         return Fragment(ContentType.HANDSHAKE, body)
 
+    def _receive_application_data(self, body: bytes) -> Fragment:
+        if self._boundaries.inside:
+            raise _unexpected("application data came in the middle of a handshake message")
+        if self.level is Level.EARLY:
+            self._early_data -= len(body)
+            if self._early_data < 0:
+                raise _unexpected("more early data came than the ticket allows")
+        return Fragment(ContentType.APPLICATION_DATA, body)
+
     def _receive_alert(self, body: bytes) -> None:
         """Section 6: all are fatal whatever their level says, but for user_canceled, which close_notify follows."""
         if not body:
@@ -248,33 +265,6 @@ class RecordLayer:
         self._ignored += 1
         if self._ignored > _MAX_IGNORED:
             raise _unexpected(f"{what} came where {_MAX_IGNORED} records were already to be ignored")
-
-
-class _Boundaries:
-    """Follows the stream of handshake messages to know whether one has begun and not ended."""
-
-    def __init__(self) -> None:
-        self._head = bytearray()
-        self._missing = 0  # of the body of a message whose head is complete
-
-    @property
-    def inside(self) -> bool:
-        return bool(self._head or self._missing)
-
-    def follow(self, data: bytes) -> None:
-        at = 0
-        while at < len(data):
-            if self._missing:
-                step = min(self._missing, len(data) - at)
-                self._missing -= step
-                at += step
-                continue
-            part = data[at : at + 4 - len(self._head)]
-            self._head += part
-            at += len(part)
-            if len(self._head) == 4:
-                self._missing = int.from_bytes(self._head[1:], "big")
-                self._head.clear()
 
 
 def _plaintext(content_type: ContentType, fragment: bytes, version: int = TLS_1_2) -> bytes:

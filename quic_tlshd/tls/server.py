@@ -303,9 +303,13 @@ def _is_same_but_for_retry(first: ClientHello, second: ClientHello) -> bool:
         and first.random == second.random
         and first.legacy_session_id == second.legacy_session_id
         and first.cipher_suites == second.cipher_suites
-        and {kind: body for kind, body in first.extensions.items() if kind not in _MAY_CHANGE}
-        == {kind: body for kind, body in second.extensions.items() if kind not in _MAY_CHANGE}
+        and _unchangeable(first) == _unchangeable(second)
     )
+
+
+def _unchangeable(hello: ClientHello) -> list[tuple[int, bytes]]:
+    """Extensions in their order, which has to stay too."""
+    return [(kind, body) for kind, body in hello.extensions.items() if kind not in _MAY_CHANGE]
 
 
 def _encrypted_extensions(

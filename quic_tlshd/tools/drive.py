@@ -10,7 +10,7 @@ from quic_tlshd.status import alert_of, outcome_of
 from quic_tlshd.tls.alert import PeerAlertError, alert_label
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import ClaimEarlyData, Complete, FindPsk, FoundPsk, NewSession, SealTickets, Selected, Sign
+from quic_tlshd.tls.events import Complete, NewSession, Question
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tools.policy import Setup
 from quic_tlshd.worker.policy import Seen
@@ -18,7 +18,7 @@ from quic_tlshd.worker.policy import Seen
 
 async def handshake(setup: Setup, endpoint: Endpoint) -> tuple[Engine, Complete]:
     """Do the handshake; whatever it raises, `fail` tells the peer."""
-    settings, seen, grant = await endpoint.settings(), Seen(), setup.grant()
+    settings, seen = await endpoint.settings(), Seen()
     if setup.role is Role.SERVER:
         engine = Engine(server_handshake(setup.server_parameters(settings, seen)))
     else:
@@ -29,18 +29,10 @@ async def handshake(setup: Setup, endpoint: Endpoint) -> tuple[Engine, Complete]
             if isinstance(event, Complete):
                 await endpoint.finish()
                 return engine, event
-            if isinstance(event, Sign | FindPsk):
-                answer: bytes | FoundPsk | None
-                if isinstance(event, Sign):
-                    answer = grant.sign(event.certificate.id, event.scheme, event.transcript_hash)
-                else:
-                    found = grant.find_psk(event.identities)
-                    answer = None if found is None else FoundPsk(*found)
-                events = engine.answer(answer)
+            if isinstance(event, Question):
+                events = engine.answer(setup.keys.answer(event))
                 break
-            assert not isinstance(event, SealTickets | ClaimEarlyData | NewSession), "nobody has asked for sessions"
-            if isinstance(event, Selected):
-                seen.alpn, seen.server_name, seen.entry = event.alpn, event.server_name, event.entry
+            assert not isinstance(event, NewSession)  # which comes after Complete only
             await endpoint.apply(event)
         else:
             level, data = await endpoint.receive()
@@ -60,6 +52,8 @@ def describe(complete: Complete) -> str:
     said = [complete.cipher_suite.name, "no group" if complete.group is None else complete.group.name.lower()]
     if complete.signature_scheme is not None:
         said.append(complete.signature_scheme.name.lower())
+    if complete.resumed:
+        said.append("resumed with early data" if complete.early_data else "resumed")
     if complete.psk_identity is not None:
         said.append(f"PSK {complete.psk_identity!r}")
     if complete.alpn is not None:

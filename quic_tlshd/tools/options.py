@@ -90,6 +90,14 @@ def address(default_host: str) -> Callable[[str], tuple[str, int]]:
     return parse
 
 
+def contents(path: str) -> bytes:
+    """What a file has."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
+
+
 def _number(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= MAX_RECORD_SIZE:

@@ -4,7 +4,7 @@ in one process."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +14,16 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from quic_tlshd.endpoint.interface import Settings
-from quic_tlshd.monitor.signer import Grant
 from quic_tlshd.policy import entries
 from quic_tlshd.policy.anchors import AnchorLoader
 from quic_tlshd.policy.config import X509, Config, Debug, NamedFile, Source, Upcall, Worker
-from quic_tlshd.policy.credentials import Credential, load_credential
+from quic_tlshd.policy.credentials import load_credential
 from quic_tlshd.policy.ini import BUILT_IN
 from quic_tlshd.policy.registry import Entry, Registry
 from quic_tlshd.policy.resolve import canonical_name
 from quic_tlshd.request import AuthMode, HandshakeRequest, Role
 from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.iana import PskKeyExchangeMode
 from quic_tlshd.tls.parameters import (
     CertificateChain,
     ClientCertificate,
@@ -31,6 +31,8 @@ from quic_tlshd.tls.parameters import (
     ServerChoice,
     ServerParameters,
 )
+from quic_tlshd.tls.ticket import Session
+from quic_tlshd.tools.keys import Keys
 from quic_tlshd.tools.options import psk_of
 from quic_tlshd.worker.policy import Policy, Seen
 
@@ -44,7 +46,7 @@ class Setup:
     options: argparse.Namespace
     role: Role
     registry: Registry
-    credentials: Mapping[str, Credential] = field(repr=False)
+    keys: Keys = field(repr=False)
     policy: Policy = field(repr=False)
     warnings: tuple[str, ...] = ()
 
@@ -54,30 +56,33 @@ class Setup:
         if options.registry is not None:
             loaded = entries.load(_only_entries(options.registry))
             warnings = tuple(map(str, loaded.warnings))
-            return cls(options, role, loaded.registry, loaded.credentials, Policy(loaded.registry), warnings)
+            keys = Keys(role, loaded.credentials, psk_of(options))
+            return cls(options, role, loaded.registry, keys, Policy(loaded.registry), warnings)
         credentials = [load_credential(*pair) for pair in _files(options)]
         registry, warnings = _registry(options, role, tuple([credential.chain for credential in credentials]))
-        by_id = {credential.chain.id: credential for credential in credentials}
-        return cls(options, role, registry, by_id, Policy(registry), warnings)
+        keys = Keys(role, {credential.chain.id: credential for credential in credentials}, psk_of(options))
+        return cls(options, role, registry, keys, Policy(registry), warnings)
 
-    def grant(self) -> Grant:
-        """What signs for one connection."""
-        psk = psk_of(self.options)
-        known = {} if psk is None else {psk.identity: psk}
-        return Grant(self.role, self.credentials, known.get)
+    def keep(self, session: bytes) -> None:
+        """A client's -sess_out; the latest session is the one to resume."""
+        path: Path | None = self.options.sess_out
+        if path is not None:
+            path.touch(mode=0o600)
+            path.write_bytes(session)
 
     def server_parameters(self, settings: Settings, seen: Seen) -> ServerParameters:
-        request = self._request()
-        parameters = self.policy.server_parameters(request, settings, seen)
+        options = self.options
+        parameters = self.policy.server_parameters(self._request(), settings, seen)
 
         def choose(server_name: str | None, alpn: tuple[bytes, ...]) -> ServerChoice:
             choice = parameters.choose(server_name, alpn)
-            if not self.options.sigalgs:
+            choice = replace(choice, tickets=options.num_tickets, max_early_data=options.max_early_data)
+            if not options.sigalgs:
                 return choice
             certificates = self._signing(choice.certificates)
-            return replace(choice, certificates=certificates, signature_schemes=self.options.sigalgs)
+            return replace(choice, certificates=certificates, signature_schemes=options.sigalgs)
 
-        return replace(parameters, choose=choose, find_psk=self.options.psk is not None)
+        return replace(parameters, choose=choose, find_psk=options.psk is not None, now=time.time)
 
     def client_parameters(self, settings: Settings, seen: Seen) -> ClientParameters:
         """EndpointError if the registry has no entry for the server."""
@@ -87,7 +92,13 @@ class Setup:
             parameters,
             server_name=None if options.noservername else options.servername or parameters.server_name,
             compatibility_mode=parameters.compatibility_mode and not options.no_middlebox,
+            tickets=not options.no_ticket,
+            early_data=bool(options.early_data),
+            session=Session.decode(options.sess_in),
+            now=time.time,
         )
+        if options.allow_no_dhe_kex:
+            parameters = replace(parameters, psk_modes=tuple(PskKeyExchangeMode))
         if options.noverify:
             parameters = replace(parameters, verify_server=_take_any)
         if options.sigalgs:

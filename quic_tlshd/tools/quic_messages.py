@@ -24,6 +24,7 @@ from typing import BinaryIO
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.endpoint.userspace import MAX_PACKET, Message, MessageType, messages_of
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
+from quic_tlshd.tls.events import NewSession
 from quic_tlshd.tls.parameters import Level
 from quic_tlshd.tools.drive import describe, fail, handshake, reason
 from quic_tlshd.tools.pipe import standard_input
@@ -95,7 +96,9 @@ async def run(setup: Setup) -> int:
             endpoint.send(Message(COMPLETE, body=describe(complete).encode()))
             while True:
                 for event in engine.receive(*await endpoint.receive()):
-                    if isinstance(event, TransportEvent):
+                    if isinstance(event, NewSession):
+                        setup.keep(event.data)
+                    elif isinstance(event, TransportEvent):
                         await endpoint.apply(event)
     except Exception as error:  # noqa: BLE001 -- a peer's doing or ours, it is told in one line
         if is_complete and isinstance(error, EndpointError) and error.errno == errno.ECONNRESET:

@@ -7,6 +7,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from quic_tlshd.policy.credentials import CredentialError
 from quic_tlshd.policy.ini import ConfigError
@@ -51,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     add("-noverify", action="store_true", help="take any certificate")
     add("-key_shares", type=command_line.code_points(NamedGroup), default=(), metavar="LIST",
         help="groups to send a share of at once, separated by colons")  # fmt: skip
+    add("-sess_out", type=Path, metavar="FILE", help="keep the session there, to resume it; it is a secret")
+    file: dict[str, Any] = {"type": command_line.contents, "default": b"", "metavar": "FILE"}
+    add("-sess_in", **file, help="resume the session that is kept there")
+    add("-early_data", **file, help="send that first, as early data if the session allows it")
+    add("-no_ticket", action="store_true", help="ask for no tickets")
+    add("-allow_no_dhe_kex", action="store_true", help="offer to use PSKs without (EC)DHE (psk_ke)")
     add("-no_middlebox", action="store_true", help="do without middlebox compatibility mode")
     return parser
 
@@ -69,10 +77,12 @@ async def run(setup: Setup) -> int:
         record_size_limit=options.record_size_limit,
         max_send_frag=options.max_send_frag,
         padding=options.record_padding,
+        early_data=options.early_data,
     )
     try:
         async with asyncio.timeout(options.timeout):
-            _, complete = await handshake(setup, stream)
+            engine, complete = await handshake(setup, stream)
+        stream.go_on(engine, setup.keep)
         if not options.quiet:
             print(describe(complete), file=sys.stderr, flush=True)  # noqa: T201
         sending = asyncio.create_task(_send_input(stream, commands=not options.quiet))

@@ -21,6 +21,7 @@ from quic_tlshd.tools.stream import TlsStream
 _DESCRIPTION = """A TLS 1.3 server to try clients on, in the manner of openssl s_server. It sends back what it gets, or
 with -www a page that says what was negotiated. A connection that fails costs one line on standard error."""
 _BACKLOG = 512
+_MAX_EARLY_DATA = 16384
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         ("-Verify", ClientCertificate.REQUIRE, "require one"),
     ):
         wish.add_argument(option, dest="client_certificate", action="store_const", const=value, help=text)
+    add("-num_tickets", type=int, default=2, metavar="N", help="tickets to issue to a client (default: %(default)s)")
+    add("-no_ticket", dest="num_tickets", action="store_const", const=0, help="issue none")
+    add("-early_data", dest="max_early_data", action="store_const", const=_MAX_EARLY_DATA, default=0, help="take some")
+    add("-max_early_data", type=int, default=0, metavar="N", help="take early data, so many bytes at most")
     add("-www", action="store_true", help="answer a request with a page that says what was negotiated (HTTP/1.0)")
     add("-naccept", type=int, metavar="N", help="end after that many connections")
     return parser
@@ -105,7 +110,8 @@ class Server:
         )
         try:
             async with asyncio.timeout(options.timeout):
-                _, complete = await handshake(self._setup, stream)
+                engine, complete = await handshake(self._setup, stream)
+            stream.go_on(engine)
             if not options.quiet:
                 self._say(f"{peer}: {describe(complete)}")
             if options.www:

@@ -10,21 +10,31 @@ from contextlib import suppress
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.connection import Connection
-from quic_tlshd.tls.events import InstallSecret, PeerRecordSizeLimit, SendMessage, SkipEarlyData
+from quic_tlshd.tls.engine import Engine
+from quic_tlshd.tls.events import (
+    EarlyDataAccepted,
+    EarlyDataOffered,
+    EarlyDataRefused,
+    InstallSecret,
+    NewSession,
+    PeerRecordSizeLimit,
+    SendMessage,
+    SkipEarlyData,
+)
 from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
-from quic_tlshd.tls.parameters import Level
-from quic_tlshd.tls.record import HEADER, RecordLayer
+from quic_tlshd.tls.parameters import Direction, Level
+from quic_tlshd.tls.record import HEADER, ContentType, RecordLayer
 
 _DRAIN = 1 << 20  # bytes that are thrown away at the end
 _LINGER = 2.0  # seconds for that
 
 
 class TlsStream:
-    """See `endpoint.interface.Endpoint` for the methods up to `close`; after `finish` those below work.
+    """See `endpoint.interface.Endpoint` for the methods up to `close`; after `go_on` those below it work.
 
     record_size_limit: the largest record that we take. max_send_frag: bytes of content that we put into a record at
-    most. padding: see `RecordLayer`. timeout: seconds to wait for data. take_message: given the post-handshake messages
-    but KeyUpdate.
+    most. padding: see `RecordLayer`. timeout: seconds to wait for data. early_data: what a client sends first, as early
+    data if it can be.
     Reading and writing raise EndpointError when the connection breaks, PeerError and PeerAlertError as the handshake
     does.
     """
@@ -38,14 +48,16 @@ class TlsStream:
         max_send_frag: int | None = None,
         padding: int = 1,
         timeout: float | None = None,
+        early_data: bytes = b"",
     ) -> None:
-        self.take_message: Callable[[bytes], None] | None = None
+        self._early_received = b""
+        self._early_data = early_data
+        self._early_limit = 0
         self._reader, self._writer = reader, writer
         self._records = RecordLayer(padding)
         self._record_size_limit = record_size_limit
         self._max_send = MAX_RECORD_SIZE if max_send_frag is None else max_send_frag + 1
         self._records.send_limit = self._max_send
-        self._connection = Connection(self._records, self._take)
         self._timeout = timeout
         self._ended = False  # by the peer's close_notify
 
@@ -54,14 +66,19 @@ class TlsStream:
 
     async def receive(self) -> tuple[Level, bytes]:
         await self._flush()
-        fragment = None
-        while fragment is None:
+        while True:
             fragment = self._records.open(*await self._record())
-        return self._records.level, fragment.content
+            if fragment is None:
+                continue
+            if fragment.content_type is ContentType.HANDSHAKE:
+                return self._records.level, fragment.content
+            self._early_received += fragment.content
 
     async def apply(self, event: TransportEvent) -> None:
         if isinstance(event, InstallSecret):
             self._records.install(event)
+            if (event.level, event.direction) == (Level.EARLY, Direction.SEND):
+                self._writer.write(self._records.application_data(self._early_data[: self._early_limit]))
         elif isinstance(event, SendMessage):
             self._writer.write(self._records.handshake(event.data))
         elif isinstance(event, PeerRecordSizeLimit):
@@ -69,8 +86,17 @@ class TlsStream:
             self._records.receive_limit = self._record_size_limit
         elif isinstance(event, SkipEarlyData):
             self._records.skip_early_data(event.limit)
+        elif isinstance(event, EarlyDataOffered):
+            self._early_limit = event.max_size
+        elif isinstance(event, EarlyDataRefused):
+            self._early_limit = 0
+            self._records.end_early_data()
+        elif isinstance(event, EarlyDataAccepted):
+            self._records.take_early_data(event.max_size)
 
     async def finish(self) -> None:
+        """What the server did not take early is sent now."""
+        self._writer.write(self._records.application_data(self._early_data[self._early_limit :]))
         await self._flush()
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:
@@ -81,9 +107,19 @@ class TlsStream:
     def close(self) -> None:
         self._writer.close()
 
+    def go_on(self, engine: Engine, keep: Callable[[bytes], None] = lambda _data: None) -> None:
+        """The handshake is complete. keep: given the data of each session that can be resumed later."""
+
+        def take(message: bytes) -> None:
+            for event in engine.receive(Level.APP, message):
+                if isinstance(event, NewSession):
+                    keep(event.data)
+
+        self._connection = Connection(self._records, take)
+
     async def read(self) -> bytes:
         """What comes next of the peer's data; b"" when it has ended with close_notify, EndpointError when without."""
-        data = b""
+        data, self._early_received = self._early_received, b""
         while not (data or self._ended):
             try:
                 async with asyncio.timeout(self._timeout):
@@ -119,10 +155,6 @@ class TlsStream:
             async with asyncio.timeout(_LINGER):
                 while left > 0 and (data := await self._reader.read(left)):
                     left -= len(data)
-
-    def _take(self, message: bytes) -> None:
-        if self.take_message is not None:
-            self.take_message(message)
 
     async def _record(self) -> tuple[bytes, bytes]:
         """The next record's header and body."""

@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[Change, AlertDescription]] = {
         A.PROTOCOL_VERSION,
     ),
     "legacy_version is SSL 3.0 (D.5)": (with_fields(legacy_version=0x0300), A.PROTOCOL_VERSION),
+    "legacy_version is SSL 2.0": (with_fields(legacy_version=0x0002), A.PROTOCOL_VERSION),
     "supported_versions is empty (4.2.1)": (with_extensions({X.SUPPORTED_VERSIONS: b"\0"}), A.DECODE_ERROR),
     "supported_versions has half a version (4.2.1)": (
         with_extensions({X.SUPPORTED_VERSIONS: b"\3\3\4\3"}),
@@ -403,6 +404,7 @@ ALTERED: dict[str, Change] = {
     "no server name": with_extensions({X.SERVER_NAME: None}),
     "another ALPN list": with_extensions({X.APPLICATION_LAYER_PROTOCOL_NEGOTIATION: encode_alpn((b"smb",))}),
     "another extension": with_extensions({GREASE: b""}),
+    "another order": lambda hello: replace(hello, extensions=dict(reversed(hello.extensions.items()))),
     "early data": with_extensions({X.EARLY_DATA: b""}),
     "a cookie that was not given": with_extensions({X.COOKIE: b"\0\1c"}),
     "no share": with_extensions({X.KEY_SHARE: b"\0\0"}),

@@ -32,7 +32,7 @@ def test_a_message_that_will_be_too_long_is_not_waited_for() -> None:
     reassembly.add(b"\x63" + (MAX_MESSAGE + 1).to_bytes(3, "big"))
     with pytest.raises(PeerError, match="a message type 99 of 32769 bytes") as refused:
         reassembly.next()
-    assert refused.value.alert is AlertDescription.ILLEGAL_PARAMETER
+    assert refused.value.alert is AlertDescription.DECODE_ERROR
 
 
 def test_names() -> None:

@@ -389,6 +389,7 @@ def test_application_data_comes_with_its_keys() -> None:
     for level in (Level.EARLY, Level.APP):
         records = layer()
         records.install(secret(Direction.RECEIVE, level=level))
+        records.take_early_data(20_000)
         ours.install(secret(Direction.SEND, level=level))
         stream = ours.application_data(b"data" * 5000)
         assert fragments(records, stream) == [
@@ -429,7 +430,26 @@ def test_keys_change_between_messages_only(change: str) -> None:
     assert refused.value.alert is A.UNEXPECTED_MESSAGE
 
 
-# early data that is refused
+# early data
+
+
+def test_more_early_data_than_the_ticket_allows() -> None:
+    peer, records = receiver()
+    records.take_early_data(100)
+    records.install(secret(Direction.RECEIVE, level=Level.EARLY))
+    peer = Protection(TrafficKeys.derive(SUITE, secret(Direction.SEND).secret))
+    stream = b"".join([peer.seal(ContentType.APPLICATION_DATA, b"x" * 50, 100) for _ in range(2)])
+    assert take(records, stream) == [b"x" * 50] * 2
+    refuses(records, peer.seal(ContentType.APPLICATION_DATA, b"x"), A.UNEXPECTED_MESSAGE, "than the ticket allows")
+
+
+def test_a_client_whose_early_data_is_refused_by_a_retry() -> None:
+    records = RecordLayer()
+    records.handshake(HELLO + b"\x01x")
+    records.install(secret(Direction.SEND, level=Level.EARLY))
+    records.application_data(b"early")
+    records.end_early_data()
+    assert heads(records.handshake(HELLO + b"\x01x")) == ["160303"]
 
 
 def early(*contents: bytes) -> bytes:

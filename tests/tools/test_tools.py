@@ -193,6 +193,40 @@ async def test_external_psks() -> None:
         assert (status, "alert decrypt_error received" in err) == (1, True), err
 
 
+async def test_resumption_and_early_data(files: dict[str, Path], tmp_path: Path) -> None:
+    session, request = tmp_path / "session", tmp_path / "request"
+    request.write_bytes(b"GET / HTTP/1.0\r\n\r\n")
+    ours = ("-cert", files["server.pem"], "-key", files["server.key"], "-www")
+    async with serving(*ours, "-early_data", "-groups", "X25519") as server:
+        command = client(server, "-CAfile", files["root.pem"], "-sess_in", session, "-early_data", request)
+        full = client(server, "-CAfile", files["root.pem"], "-sess_out", session)
+        assert "1 certificates" in (await run(full, request.read_bytes()))[2]
+        assert session.stat().st_mode & 0o777 == 0o600
+        for more, said in (
+            ((), "resumed with early data"),
+            ((), "resumed, "),  # that ticket had its early data
+            (("-key_shares", "P-384"), "resumed, "),
+        ):
+            status, out, err = await run([*command, *more])
+            assert status == 0, err
+            assert said in out, err
+            assert said in err
+        assert "resumed" not in (await run([*full, "-ciphersuites", "TLS_AES_256_GCM_SHA384"], request.read_bytes()))[1]
+    async with serving("-cert", files["server.pem"], "-key", files["server.key"], "-www") as server:
+        command = client(server, "-CAfile", files["root.pem"], "-sess_in", session, "-early_data", request)
+        status, out, err = await run(command)
+        assert (status, "resumed" in err) == (0, False)
+        assert "<p>TLS_AES_256_GCM_SHA384" in out  # it was sent again
+
+
+async def test_no_tickets(files: dict[str, Path], tmp_path: Path) -> None:
+    async with serving("-cert", files["server.pem"], "-key", files["server.key"], "-no_ticket") as server:
+        assert (await run(client(server, "-noverify", "-sess_out", tmp_path / "session"), b"x"))[0] == 0
+    async with serving("-cert", files["server.pem"], "-key", files["server.key"]) as server:
+        assert (await run(client(server, "-noverify", "-no_ticket", "-sess_out", tmp_path / "session"), b"x"))[0] == 0
+    assert not (tmp_path / "session").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
