@@ -204,19 +204,17 @@ async def test_resumption_and_early_data(files: dict[str, Path], tmp_path: Path)
         assert session.stat().st_mode & 0o777 == 0o600
         for more, said in (
             ((), "resumed with early data"),
-            ((), "resumed, "),  # that ticket had its early data
-            (("-key_shares", "P-384"), "resumed, "),
+            (("-groups", "P-256:X25519", "-key_shares", "P-256"), "x25519, resumed, "),  # a retry refuses it
         ):
             status, out, err = await run([*command, *more])
             assert status == 0, err
             assert said in out, err
             assert said in err
-        assert "resumed" not in (await run([*full, "-ciphersuites", "TLS_AES_256_GCM_SHA384"], request.read_bytes()))[1]
     async with serving("-cert", files["server.pem"], "-key", files["server.key"], "-www") as server:
         command = client(server, "-CAfile", files["root.pem"], "-sess_in", session, "-early_data", request)
         status, out, err = await run(command)
         assert (status, "resumed" in err) == (0, False)
-        assert "<p>TLS_AES_256_GCM_SHA384" in out  # it was sent again
+        assert "<p>TLS_AES" in out  # it was sent again
 
 
 async def test_no_tickets(files: dict[str, Path], tmp_path: Path) -> None:
