@@ -12,7 +12,13 @@ from quic_tlshd.policy.pem import Bundle, FileError, der, load_crls, load_truste
 from quic_tlshd.policy.registry import TrustAnchors
 
 SYSTEM = "system"
-SYSTEM_STORES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
+SYSTEM_STORES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Ubuntu, Arch, Gentoo, Alpine
+    Path("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),  # Fedora, RHEL
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),  # older ones
+    Path("/etc/ssl/ca-bundle.pem"),  # SUSE
+    Path("/etc/ssl/cert.pem"),  # Alpine without ca-certificates
+)
 
 
 class AnchorLoader:
@@ -60,12 +66,12 @@ class AnchorLoader:
         except FileError as error:
             raise crl.source.error(str(error)) from None
         for each in lists:
-            until = each.next_update_utc
+            since, until = each.last_update_utc, each.next_update_utc
+            whose = f"{crl.path}: the revocation list of {each.issuer.rfc4514_string()}"
             if until is not None and until < self._now:
-                reason = (
-                    f"{crl.path}: the revocation list of {each.issuer.rfc4514_string()} expired on {until:%Y-%m-%d}"
-                )
-                self.warnings.append(Warned(crl.source, reason))
+                self.warnings.append(Warned(crl.source, f"{whose} expired on {until:%Y-%m-%d}"))
+            if since > self._now:
+                self.warnings.append(Warned(crl.source, f"{whose} is not valid before {since:%Y-%m-%d}"))
         return tuple(map(der, lists))
 
 

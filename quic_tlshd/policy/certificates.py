@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +17,16 @@ from quic_tlshd.tls.signature import schemes_of
 MINIMUM_RSA_BITS = 2048
 MAXIMUM_RSA_BITS = 8192  # a larger key would only buy the peer our time
 MAXIMUM_EXPONENT_BITS = 33  # as above: with one as long as the key, to verify takes as long as to sign
+
+
+def decode(data: bytes, load: Callable[[bytes], x509.Certificate]) -> x509.Certificate:
+    """A certificate, decoded down to what else is decoded on first use only; ValueError if it can't be."""
+    try:
+        certificate = load(data)
+        _ = certificate.extensions, certificate.subject, certificate.issuer
+    except Exception as error:  # noqa: BLE001 -- nine kinds at least, TypeError among them, and warnings taken for errors
+        raise ValueError(type(error).__name__) from None
+    return certificate
 
 
 def public_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:

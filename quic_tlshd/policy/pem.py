@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
+from quic_tlshd.policy.certificates import decode
 from quic_tlshd.policy.files import read_regular
 
 MAXIMUM_FILE = 1 << 24  # bytes; the system's store has 200 thousand
@@ -68,21 +69,47 @@ def load_trusted(path: Path, now: datetime) -> Bundle:
 
 
 def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
-    """Load every CRL of a file; FileError if one can't be used: to leave it out would let the revoked in."""
-    lists = []
-    for number, block in enumerate(_CRL.findall(_read(path)), 1):
+    """Load every CRL of a PEM file, or the one of a DER file.
+
+    FileError if one can't be used: to leave it out would let the revoked in.
+    """
+    data = _read(path)
+    blocks = _CRL.findall(data)
+    if not blocks:
         try:
-            loaded = x509.load_pem_x509_crl(block)
-            critical = [extension.oid.dotted_string for extension in loaded.extensions if extension.critical]
+            blocks = [x509.load_der_x509_crl(data).public_bytes(Encoding.PEM)]
         except ValueError:
-            raise FileError(path, f"revocation list {number} can't be parsed") from None
-        if critical:
-            # RFC 5280 section 5.2: delta lists and those for a part of the certificates say so in a critical extension.
-            raise FileError(path, f"revocation list {number} has a critical extension ({critical[0]}): not a full list")
-        lists.append(loaded)
-    if not lists:
-        raise FileError(path, "holds no PEM revocation list (X509 CRL)")
-    return tuple(lists)
+            raise FileError(path, "holds no revocation list, neither in PEM (X509 CRL) nor in DER") from None
+    return tuple(_load_crl(path, number, block) for number, block in enumerate(blocks, 1))
+
+
+def _load_crl(path: Path, number: int, block: bytes) -> x509.CertificateRevocationList:
+    try:
+        crl = x509.load_pem_x509_crl(block)
+        fault = _crl_fault(crl)
+    except Exception:  # noqa: BLE001 -- see certificates.decode
+        fault = "can't be parsed"
+    if fault is not None:
+        raise FileError(path, f"revocation list {number} {fault}")
+    return crl
+
+
+def _crl_fault(crl: x509.CertificateRevocationList) -> str | None:
+    """Why its serial numbers alone don't tell what is revoked (RFC 5280 section 5.2), None if they do.
+
+    It may be for a part of an issuer's certificates only, or for some reasons: what it names is revoked all the same.
+    """
+    for extension in crl.extensions:
+        if isinstance(extension.value, x509.DeltaCRLIndicator):
+            return "is a delta list, which can't be used without its base: use a complete one"
+        if isinstance(extension.value, x509.IssuingDistributionPoint):
+            if extension.value.indirect_crl:
+                return "is an indirect list, with certificates of several issuers: use one of each issuer"
+            if extension.value.only_contains_attribute_certs:
+                return "is for attribute certificates only"
+        elif extension.critical:
+            return f"has a critical extension that is not known ({extension.oid.dotted_string})"
+    return None
 
 
 def der(member: x509.Certificate | x509.CertificateRevocationList) -> bytes:
@@ -94,7 +121,7 @@ def _load_certificate(block: bytes) -> x509.Certificate:
     with warnings.catch_warnings():
         # Roots with the serial number 0 are in use and load until the library refuses them; then they are left out.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        return x509.load_pem_x509_certificate(block)
+        return decode(block, x509.load_pem_x509_certificate)
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,8 @@
-"""Certificate revocation lists (RFC 5280 section 5): has an issuer taken back what it signed?"""
+"""Certificate revocation lists (RFC 5280 section 5): has an issuer taken back what it signed?
+
+As with GnuTLS, and so with tlshd, a certificate is good unless a list says otherwise: no list for its issuer is no
+fault, and what any of several lists names is revoked, be the list out of date or not valid yet.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ class RevocationLists:
     def check(self, path: tuple[x509.Certificate, ...], now: datetime) -> None:
         """PeerError(certificate_revoked) if an issuer of the verified path has revoked the certificate below it.
 
-        A list past its nextUpdate still counts, with a warning: what it revoked stays revoked.
+        A list past its nextUpdate or before its thisUpdate counts, with a warning.
         """
         if not self._lists:
             return
@@ -65,6 +69,8 @@ class RevocationLists:
                 until = entry.crl.next_update_utc
                 if until is not None and until < now:
                     entry.report(f"expired on {until:%Y-%m-%d}; what was revoked since is not known")
+                elif now < entry.crl.last_update_utc:
+                    entry.report(f"is not valid before {entry.crl.last_update_utc:%Y-%m-%d}")
                 if certificate.serial_number in entry.serials:
                     reason = (
                         f"the certificate of {subject_text(certificate)} is revoked "

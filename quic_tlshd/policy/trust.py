@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.utils import CryptographyDeprecationWarning
 
-from quic_tlshd.policy.certificates import public_key_of
+from quic_tlshd.policy.certificates import decode, public_key_of
 from quic_tlshd.policy.judge import Subject, is_good, refusal
 from quic_tlshd.policy.paths import Path, PathFinder
 from quic_tlshd.policy.registry import TrustAnchors
@@ -27,9 +27,6 @@ MAXIMUM_CERTIFICATES = 16  # the chain and what some servers send beside it
 MAXIMUM_CHAIN = 100 * 1024  # bytes
 REMEMBERED = 512  # paths
 REMEMBERED_CHAIN = 16 * 1024  # bytes; what is longer is verified each time, so that the memory is bounded too
-
-# Warning: some oddities are only warned of, which an interpreter may have been told to take for errors.
-_UNPARSABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, Warning)
 
 
 class _Verified(NamedTuple):
@@ -117,14 +114,9 @@ def _parse(chain: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
     if not chain:
         raise PeerError(AlertDescription.BAD_CERTIFICATE, "the chain is empty")
     try:
-        certificates = tuple(map(x509.load_der_x509_certificate, chain))
-        for certificate in certificates:
-            # These are decoded on first use only: now is the time to learn that one can't be.
-            _ = certificate.extensions, certificate.subject, certificate.issuer
-    except _UNPARSABLE as error:
-        reason = f"a certificate can't be parsed ({type(error).__name__})"
-        raise PeerError(AlertDescription.BAD_CERTIFICATE, reason) from None
-    return certificates
+        return tuple([decode(der, x509.load_der_x509_certificate) for der in chain])
+    except ValueError as error:
+        raise PeerError(AlertDescription.BAD_CERTIFICATE, f"a certificate can't be parsed ({error})") from None
 
 
 def _subject(name: str) -> Subject:

@@ -143,7 +143,7 @@ def test_several_certificates_and_several_files(folder: Path) -> None:
         ("[entry a]\ncertificate=a.pem\n", 2, "a.pem: has mode 0644"),
         ("[entry a]\nrole=client\ntruststore=absent.pem\n", 3, "absent.pem: No such file"),
         ("[entry a]\nrole=client\ntruststore=a.key\n", 3, "holds no PEM certificate"),
-        ("[entry a]\nrole=client\ncrl=ca.pem\n", 3, "holds no PEM revocation list"),
+        ("[entry a]\nrole=client\ncrl=ca.pem\n", 3, "holds no revocation list"),
         ("[entry a]\ncertificate=a.pem\nprivate_key=a.key\ntruststore=ca.pem\n", 4, "has no use without"),
         ("[entry a]\ncertificate=a.pem\nprivate_key=a.key\nclient_certificate=yes\n", 4, "none, request, require"),
         ("[entry a]\nrole=client\nalpn=h3,smb\n", 3, "printable ASCII"),

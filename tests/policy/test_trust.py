@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quic_tlshd.policy.pem import load_bundle
 from quic_tlshd.policy.registry import TrustAnchors
 from quic_tlshd.policy.trust import MAXIMUM_CERTIFICATES, TrustStore
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -20,6 +22,7 @@ from tests.peers import pki
 from tests.peers.crafted import Crafted, craft
 
 NOW = datetime.now(UTC)
+STANDARD = (x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName)
 ROOT = pki.Authority("test root")
 
 
@@ -198,6 +201,34 @@ def test_unknown_critical_extension() -> None:
 @pytest.mark.parametrize("chain", [(), (b"",), (b"\x30\x03\x02\x01\x01",), (b"not DER",)])
 def test_unparsable(chain: tuple[bytes, ...]) -> None:
     assert refusal(store(), chain).alert is AlertDescription.BAD_CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("oid", "value"),
+    [
+        ("2.5.29.30", "30 0a a0 08 30 06 87 04 c0 00 02 01"),  # nameConstraints: an address without its mask
+        ("2.5.29.30", "30 00"),
+        ("2.5.29.30", "30 0a a0 08 30 06 82 04 2a 2e 61 62"),  # a wildcard
+        ("2.5.29.17", "30 05 87 03 c0 00 02"),  # subjectAltName: an address of three bytes
+        ("2.5.29.17", "30 02 a3 00"),  # an x400Address
+        ("2.5.29.17", "30 05 82 03 ff fe fd"),  # no ASCII
+        ("2.5.29.19", "30 03 01 01 01"),  # basicConstraints: a boolean that is neither
+        ("2.5.29.37", "30 00"),
+        ("1.3.6.1.5.5.7.1.24", "30 03 02 01 7f"),  # tlsFeature: one that nobody knows
+    ],
+)
+def test_extensions_that_can_not_be_parsed(oid: str, value: str, tmp_path: Path) -> None:
+    """They are refused in a peer's chain, and in a trust store their certificate is left out."""
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(value))
+    odd = craft("odd", ca=None, key_usage=None, extensions=[(extension, False)], without=STANDARD)
+    for chain in ((odd.der,), (*ROOT.issue().chain, odd.der)):
+        error = refusal(store(), chain)
+        assert error.alert is AlertDescription.BAD_CERTIFICATE
+        assert "parsed" in error.reason
+    (tmp_path / "store.pem").write_bytes(odd.pem + ROOT.pem)
+    bundle = load_bundle(tmp_path / "store.pem")
+    assert bundle.certificates == (ROOT.certificate,)
+    assert "certificate 1 can't be parsed" in bundle.skipped[0]
 
 
 def test_bounds_of_a_chain() -> None:
