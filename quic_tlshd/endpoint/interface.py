@@ -53,6 +53,7 @@ class Settings:
     client_certificate: overrides the registry entry's policy on a server, unless None.
     present_certificate: a client that shall not show a certificate even if asked has False here.
     cipher_suites: what the transport can protect packets with, empty for any.
+    small_client_hello: a client's first message should fit one packet, for else it might reach another server.
     record_size_limit: the largest record that the transport takes, if it can heed the peer's limit (RFC 8449).
     peer_address: whom the log shall name, if only the transport knows.
     """
@@ -62,6 +63,7 @@ class Settings:
     client_certificate: ClientCertificate | None = None
     present_certificate: bool = True
     cipher_suites: tuple[int, ...] = ()
+    small_client_hello: bool = False
     record_size_limit: int | None = None
     peer_address: str = ""
 

@@ -13,11 +13,13 @@ HelloRetryRequest).
 The socket is another's and will be used by it: its flags stay as they are (MSG_DONTWAIT instead of O_NONBLOCK), and
 nothing is read from it once the APP secret to receive with is there, for what comes then is the application's.
 
-Listeners with ALPNs that share an address are told apart by the ALPN in the client's first packet. Only that packet's
-first CRYPTO frame is looked at, and where a large ClientHello (an ML-KEM share) has its ALPN beyond it, any listener
-may get the connection. Our client puts ALPN and server name first. On a server the accepted socket has its listener's
-list, which `settings` gives as the one to select from, so such a connection fails with no_application_protocol; what is
-not on the list is refused here too (EACCES). Which frame the ALPN came in need not be known for that.
+Listeners with ALPNs that share an address are told apart by the ALPN in the client's first packet, in its first CRYPTO
+frame. Where a ClientHello takes two packets (an ML-KEM share does not fit one), each of them that comes before the
+connection is accepted is looked at on its own, and one without ALPN goes to any of the listeners. Then there are two
+connections: one that never gets a whole ClientHello and times out, and maybe one with the wrong list of protocols. So a
+client's first message shall fit one packet. A server's socket has its listener's list, which `settings` gives as the
+one to select from: what went astray fails with no_application_protocol, and what is not on the list is refused here too
+(EACCES).
 """
 
 from __future__ import annotations
@@ -96,6 +98,7 @@ class QuicKernelEndpoint:
             client_certificate=wishes.get(config.certificate_request),  # type: ignore[call-overload]  # any number
             present_certificate=config.certificate_request != CertificateRequest.NO_CERTIFICATE,
             cipher_suites=_cipher_suites(config.payload_cipher_type),
+            small_client_hello=True,
         )
 
     async def receive(self) -> tuple[Level, bytes]:

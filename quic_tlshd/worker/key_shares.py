@@ -19,8 +19,15 @@ class KeyShares:
     def __init__(self) -> None:
         self._chosen: OrderedDict[tuple[str, str | None], NamedGroup] = OrderedDict()
 
-    def predict(self, entry: str, server: str | None, groups: tuple[NamedGroup, ...]) -> tuple[NamedGroup, ...]:
-        """In the order of `groups`, as section 4.2.8 demands."""
+    def predict(
+        self, entry: str, server: str | None, groups: tuple[NamedGroup, ...], *, small: bool = False
+    ) -> tuple[NamedGroup, ...]:
+        """In the order of `groups`, as section 4.2.8 demands. small: no hybrid's share, which would fill a packet; a
+        server that wants one has to ask for it, and if there are no others we let it choose."""
+        if small:
+            groups = tuple([group for group in groups if group not in HYBRIDS])
+            if not groups:
+                return ()
         expected = self._chosen.get((entry, server))
         if expected not in groups:
             expected = next((group for group in groups if group not in HYBRIDS), groups[0])

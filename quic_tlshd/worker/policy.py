@@ -101,7 +101,9 @@ class Policy:
             settings.transport_parameters,
             _offered(_usable(entry.cipher_suites, settings)),
             groups,
-            key_shares=self._key_shares.predict(entry.name, request.peername, groups),
+            key_shares=self._key_shares.predict(
+                entry.name, request.peername, groups, small=settings.small_client_hello
+            ),
             compatibility_mode=settings.transport_parameters is None,
             record_size_limit=settings.record_size_limit,
         )
@@ -167,7 +169,7 @@ def _psk_client(
         alpn,
         transport_parameters=settings.transport_parameters,
         cipher_suites=_offered(tuple([suite for suite in suites if suite.hash in hashes])),
-        key_shares=key_shares.predict(PSK, request.peername, DEFAULT_GROUPS),
+        key_shares=key_shares.predict(PSK, request.peername, DEFAULT_GROUPS, small=settings.small_client_hello),
         compatibility_mode=not over_quic,
         record_size_limit=settings.record_size_limit,
         psks=request.psks,

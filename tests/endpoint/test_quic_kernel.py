@@ -44,6 +44,7 @@ async def test_settings(size: int) -> None:
     assert settings.alpn == (b"smb", b"h3")
     assert settings.cipher_suites == (CipherSuite.TLS_AES_256_GCM_SHA384,)
     assert settings.client_certificate is ClientCertificate.REQUIRE
+    assert settings.small_client_hello
 
 
 @pytest.mark.parametrize(

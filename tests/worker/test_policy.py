@@ -112,6 +112,18 @@ def test_a_client_expects_of_a_server_what_it_chose_the_last_time() -> None:
     assert shares() == (hybrid,)
 
 
+@pytest.mark.parametrize("mode", [AuthMode.X509, AuthMode.PSK])
+def test_a_small_client_hello_has_no_share_that_would_fill_a_packet(mode: AuthMode) -> None:
+    asked, settings = request(Role.CLIENT, mode), Settings(transport_parameters=b"", small_client_hello=True)
+    policy = Policy(Registry(ENTRIES, {"ca": TrustAnchors("ca")}))
+    for entry in ("client", "psk"):
+        policy.remember_group(asked, entry, NamedGroup.X25519MLKEM768)
+    parameters = policy.client_parameters(asked, settings, Seen())
+    assert parameters.key_shares == (NamedGroup.X25519,)
+    assert NamedGroup.X25519MLKEM768 in parameters.groups
+    assert KeyShares().predict("entry", None, (NamedGroup.X25519MLKEM768,), small=True) == ()
+
+
 def test_what_servers_chose_is_bounded() -> None:
     shares, groups = KeyShares(), (NamedGroup.X25519, NamedGroup.SECP256R1)
     for at in range(REMEMBERED + 1):
