@@ -46,6 +46,7 @@ def parser(program: str, description: str, epilog: str) -> argparse.ArgumentPars
     add("-key", **files, help="its private key, if not in the same file")
     add("-CAfile", type=Path, metavar="FILE", help="trusted certificates (PEM); the system's where not given")
     add("-CRL", type=Path, metavar="FILE", help="certificate revocation lists (PEM or DER)")
+    add("-noverify", action="store_true", help="take any certificate")
     add("-registry", type=Path, metavar="DIR", help="take certificates and policy from the registry entries in DIR")
     add("-alpn", type=_protocols, default=(), metavar="LIST", help="application protocols, separated by commas")
     add("-groups", type=code_points(NamedGroup), default=(), metavar="LIST", help="separated by colons")

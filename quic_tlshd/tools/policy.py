@@ -77,6 +77,8 @@ class Setup:
         def choose(server_name: str | None, alpn: tuple[bytes, ...]) -> ServerChoice:
             choice = parameters.choose(server_name, alpn)
             choice = replace(choice, tickets=options.num_tickets, max_early_data=options.max_early_data)
+            if options.noverify:
+                choice = replace(choice, verify_client=_take_any)
             if not options.sigalgs:
                 return choice
             certificates = self._signing(choice.certificates)

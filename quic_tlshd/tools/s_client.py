@@ -50,7 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     add("-servername", metavar="NAME", help="the server name to send (default: the one to verify)")
     add("-noservername", action="store_true", help="send none")
     add("-verify_hostname", metavar="NAME", help="the name that the certificate must be for (default: the host's)")
-    add("-noverify", action="store_true", help="take any certificate")
     add("-key_shares", type=command_line.code_points(NamedGroup), default=(), metavar="LIST",
         help="groups to send a share of at once, separated by colons")  # fmt: skip
     add("-sess_out", type=Path, metavar="FILE", help="keep the session there, to resume it; it is a secret")
