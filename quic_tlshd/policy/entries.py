@@ -24,7 +24,8 @@ from quic_tlshd.policy.resolve import canonical_name
 from quic_tlshd.policy.text import is_address
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup
+from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS
+from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
 
 CodePoint = TypeVar("CodePoint", bound=IntEnum)
@@ -39,6 +40,7 @@ _CLIENT_KEYS = (
     "crl",
     "cipher_suites",
     "groups",
+    "compress_certificate",
 )
 _SERVER_KEYS = (*_CLIENT_KEYS, "client_certificate", "mismatch_alert")
 _ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -142,6 +144,7 @@ class _Loader:
             mismatch_alert=AlertDescription[alert.name],
             cipher_suites=_code_points(section, "cipher_suites", tuple(CipherSuite)),
             groups=_code_points(section, "groups", tuple(NamedGroup)),
+            compress_certificate=_compression(section),
         )
 
     def add_server(self, x509: configuration.X509) -> None:
@@ -255,6 +258,12 @@ def _server_names(section: Section, role: Role) -> tuple[str, ...]:
         elif len(name) > _MAXIMUM_NAME or not _SERVER_NAME.fullmatch(name.lower()):
             raise source.error(f"server_name has {name!r}: not a DNS name, with '*' as the whole first label at most")
     return tuple(canonical_name(name) for name in names)
+
+
+def _compression(section: Section) -> tuple[CertificateCompressionAlgorithm, ...]:
+    if section.text("compress_certificate") == "none":
+        return ()
+    return _code_points(section, "compress_certificate", COMPRESSION_ALGORITHMS) or COMPRESSION_ALGORITHMS
 
 
 def _code_points(section: Section, key: str, ours: tuple[CodePoint, ...]) -> tuple[CodePoint, ...]:

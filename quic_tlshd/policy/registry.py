@@ -13,7 +13,8 @@ import msgspec
 from quic_tlshd.policy.text import alpn_text as alpn_text
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup
+from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS
+from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
 
 
@@ -41,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     left-most label; empty for the default, which also serves whoever names no server. certificates: the first one that
     the peer can verify is shown. trust: a key of Registry.trust, empty on a server that asks for no certificate.
     mismatch_alert: for a ClientHello whose ALPN fits while no entry fits its server name. cipher_suites, groups: empty
-    for the defaults. source: `file:line`.
+    for the defaults. compress_certificate: of both sides' Certificate messages. source: `file:line`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     mismatch_alert: AlertDescription = AlertDescription.UNRECOGNIZED_NAME
     cipher_suites: tuple[CipherSuite, ...] = ()
     groups: tuple[NamedGroup, ...] = ()
+    compress_certificate: tuple[CertificateCompressionAlgorithm, ...] = COMPRESSION_ALGORITHMS
 
     def pairs(self) -> Iterator[tuple[bytes | None, str | None]]:
         """Every (ALPN, server name pattern) that the entry claims; None stands for any and for the default."""

@@ -10,14 +10,18 @@ from typing import Any
 from cryptography import x509
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.compression import decompress
 from quic_tlshd.tls.engine import receive
 from quic_tlshd.tls.events import Event
-from quic_tlshd.tls.iana import HandshakeType, SignatureScheme
+from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, HandshakeType, SignatureScheme
 from quic_tlshd.tls.key_schedule import finished_verify_data
 from quic_tlshd.tls.messages import Certificate, CertificateEntry, CertificateVerify, Finished
 from quic_tlshd.tls.parameters import CertificateChain, VerifyChain
 from quic_tlshd.tls.signature import certificate_verify_content, is_pss, verify
 from quic_tlshd.tls.transcript import Transcript
+
+CERTIFICATE_TYPES = (HandshakeType.CERTIFICATE, HandshakeType.COMPRESSED_CERTIFICATE)
+"""What may come where a Certificate is due."""
 
 
 @lru_cache(maxsize=256)
@@ -31,16 +35,20 @@ def receive_authentication(
     transcript: Transcript,
     verify_chain: VerifyChain,
     schemes: tuple[SignatureScheme, ...],
+    compression: tuple[CertificateCompressionAlgorithm, ...],
     *,
     from_server: bool,
     required: bool = True,
 ) -> Generator[Event, Any, tuple[tuple[bytes, ...], SignatureScheme | None]]:
     """The peer's Certificate, which is `message`, and its CertificateVerify: the verified chain (DER) and the scheme.
 
-    `schemes`: what we said we take. A client that need not show one (`required`) may answer with none: ((), None).
+    `schemes`, `compression`: what we said we take. A client that need not show a certificate (`required`) may answer
+    with none: ((), None).
     """
-    certificate = Certificate.decode(message)
     transcript.add(message)
+    if message[0] == HandshakeType.COMPRESSED_CERTIFICATE:
+        message = decompress(message, compression)
+    certificate = Certificate.decode(message)
     if certificate.certificate_request_context:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
     if any(entry.extensions for entry in certificate.certificate_list):  # we asked for neither OCSP responses nor SCTs

@@ -9,11 +9,13 @@ from typing import Any
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.answer import read_alpn, read_key_exchange, require_answer, selected_psk
 from quic_tlshd.tls.authentication import (
+    CERTIFICATE_TYPES,
     certificate_message,
     receive_authentication,
     receive_finished,
 )
 from quic_tlshd.tls.codec import decode_error, read_exactly, vector8
+from quic_tlshd.tls.compression import compress
 from quic_tlshd.tls.early_data import offer_early_data, read_acceptance, session_for_early_data
 from quic_tlshd.tls.engine import Handshake, receive
 from quic_tlshd.tls.events import (
@@ -32,6 +34,7 @@ from quic_tlshd.tls.extensions import (
     decode_record_size_limit,
     decode_uint16,
     encode_alpn,
+    encode_compress_certificate,
     encode_key_shares,
     encode_server_name,
     encode_uint16_list,
@@ -141,13 +144,18 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     scheme: SignatureScheme | None = None
     if psk is None:
         assert parameters.verify_server is not None  # or it was refused above
-        message = yield from receive(HandshakeType.CERTIFICATE_REQUEST, HandshakeType.CERTIFICATE)
+        message = yield from receive(HandshakeType.CERTIFICATE_REQUEST, *CERTIFICATE_TYPES)
         if message[0] == HandshakeType.CERTIFICATE_REQUEST:
             criteria = _read_request(message)
             transcript.add(message)
-            message = yield from receive(HandshakeType.CERTIFICATE)
+            message = yield from receive(*CERTIFICATE_TYPES)
         peer_chain, scheme = yield from receive_authentication(
-            message, transcript, parameters.verify_server, parameters.signature_schemes, from_server=True
+            message,
+            transcript,
+            parameters.verify_server,
+            parameters.signature_schemes,
+            parameters.compression,
+            from_server=True,
         )
     yield from receive_finished(transcript, server_secret)
     transcript_hash = transcript.digest()  # what the application secrets cover (section 7.1)
@@ -222,6 +230,8 @@ def _client_hello(
         extensions[X.SIGNATURE_ALGORITHMS] = encode_uint16_list(parameters.signature_schemes)
         if parameters.certificate_signature_schemes:
             extensions[X.SIGNATURE_ALGORITHMS_CERT] = encode_uint16_list(parameters.certificate_signature_schemes)
+        if parameters.compression:
+            extensions[X.COMPRESS_CERTIFICATE] = encode_compress_certificate(parameters.compression)
     if parameters.transport_parameters is not None:
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
     if parameters.record_size_limit is not None:
@@ -285,7 +295,7 @@ def _read_request(message: bytes) -> Criteria:
     if request.certificate_request_context:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
     criteria = read_criteria(request.extensions)
-    if criteria is None:
+    if not criteria.signature_algorithms:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the CertificateRequest lacks signature_algorithms")
     return criteria
 
@@ -300,7 +310,7 @@ def _authenticate(
         transcript.add(nothing)
         return nothing
     certificate, scheme = chosen
-    flight = certificate_message(certificate)
+    flight = compress(certificate_message(certificate), parameters.compression, criteria.compress_certificate)
     transcript.add(flight)
     signature = yield Sign(certificate, scheme, transcript.digest())
     certificate_verify = CertificateVerify(scheme, signature).encode()

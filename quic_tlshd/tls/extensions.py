@@ -184,6 +184,19 @@ def decode_certificate_authorities(body: bytes) -> tuple[bytes, ...]:
     return tuple(names)
 
 
+# compress_certificate, RFC 8879 section 3
+
+
+@lru_cache(maxsize=64)
+def encode_compress_certificate(algorithms: tuple[int, ...]) -> bytes:
+    return vector8(uint16s(algorithms))
+
+
+def decode_compress_certificate(body: bytes) -> tuple[int, ...]:
+    """The algorithms that the peer takes; at least one."""
+    return read_uint16s(read_exactly(body, 1, "compress_certificate", 2), "compress_certificate")
+
+
 # record_size_limit, RFC 8449 section 4
 
 MAX_RECORD_SIZE = 2**14 + 1

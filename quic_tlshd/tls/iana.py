@@ -83,6 +83,14 @@ class NamedGroup(IntEnum):
     SECP384R1MLKEM1024 = 0x11ED
 
 
+class CertificateCompressionAlgorithm(IntEnum):
+    """CertificateCompressionAlgorithm, RFC 8879 section 3."""
+
+    ZLIB = 1
+    BROTLI = 2
+    ZSTD = 3
+
+
 class PskKeyExchangeMode(IntEnum):
     """PskKeyExchangeMode, RFC 8446 section 4.2.9."""
 

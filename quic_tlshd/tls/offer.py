@@ -25,15 +25,14 @@ from quic_tlshd.tls.selection import Criteria, read_criteria
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The extensions of a ClientHello, decoded. Groups and schemes are numbers, known or not.
-    criteria: for our certificate, None if the client wants to see none. psk_ages: the obfuscated_ticket_age of each
-    identity."""
+    """The extensions of a ClientHello, decoded. Groups and schemes are numbers, known or not. criteria: for our
+    certificate. psk_ages: the obfuscated_ticket_age of each identity."""
 
     server_name: str | None
     alpn: tuple[bytes, ...]
     supported_groups: tuple[int, ...]
     key_shares: dict[int, bytes]
-    criteria: Criteria | None
+    criteria: Criteria
     transport_parameters: bytes | None
     record_size_limit: int | None = None
     psk_identities: tuple[bytes, ...] = ()

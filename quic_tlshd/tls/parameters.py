@@ -13,8 +13,16 @@ from os import urandom
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
+from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS
 from quic_tlshd.tls.extensions import Extensions
-from quic_tlshd.tls.iana import CipherSuite, HandshakeType, NamedGroup, PskKeyExchangeMode, SignatureScheme
+from quic_tlshd.tls.iana import (
+    CertificateCompressionAlgorithm,
+    CipherSuite,
+    HandshakeType,
+    NamedGroup,
+    PskKeyExchangeMode,
+    SignatureScheme,
+)
 from quic_tlshd.tls.key_exchange import KeyPair, generate
 from quic_tlshd.tls.ticket import Session
 
@@ -148,7 +156,7 @@ class ServerChoice:
     verify_client: needed unless client_certificate is NONE. certificate_authorities: the names (DER) of those that it
     takes certificates of, to help a client choose; empty to say nothing.
     signature_schemes, certificate_signature_schemes: that we take from the client, in its CertificateVerify and in its
-    chain; the second may be empty, to say nothing.
+    chain; the second may be empty, to say nothing. compression: of both sides' Certificate messages.
     tickets: how many to issue; with 0, none is accepted either. ticket_lifetime: in seconds, at most MAX_LIFETIME.
     max_early_data: bytes of early data to accept, 0 for none; over QUIC just whether (RFC 9001 section 4.6.1).
     """
@@ -163,6 +171,7 @@ class ServerChoice:
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
     certificate_authorities: tuple[bytes, ...] = ()
+    compression: tuple[CertificateCompressionAlgorithm, ...] = COMPRESSION_ALGORITHMS
     tickets: int = 0
     ticket_lifetime: int = DEFAULT_TICKET_LIFETIME
     max_early_data: int = 0
@@ -204,7 +213,7 @@ class ClientParameters:
     certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
     compatibility_mode: send a legacy_session_id (RFC 8446 appendix D.4; never over QUIC, RFC 9001 section 8.4).
     grease: send code points that mean nothing (RFC 8701).
-    For the rest see ServerParameters."""
+    For the rest see ServerParameters and ServerChoice."""
 
     entry: str
     verify_server: VerifyChain | None
@@ -222,6 +231,7 @@ class ClientParameters:
     psk_modes: tuple[PskKeyExchangeMode, ...] = (PskKeyExchangeMode.PSK_DHE_KE,)
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
+    compression: tuple[CertificateCompressionAlgorithm, ...] = COMPRESSION_ALGORITHMS
     session: Session | None = None
     tickets: bool = False
     early_data: bool = False

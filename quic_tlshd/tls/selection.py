@@ -5,7 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quic_tlshd.tls.extensions import Extensions, decode_certificate_authorities, decode_uint16_list
+from quic_tlshd.tls.extensions import (
+    Extensions,
+    decode_certificate_authorities,
+    decode_compress_certificate,
+    decode_uint16_list,
+)
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.iana import SignatureScheme
 from quic_tlshd.tls.parameters import CertificateChain
@@ -15,27 +20,29 @@ from quic_tlshd.tls.parameters import CertificateChain
 class Criteria:
     """What a ClientHello or a CertificateRequest says of certificates; numbers may be unknown.
 
-    signature_algorithms: for the CertificateVerify. signature_algorithms_cert: for the chain's own signatures, the same
-    unless the peer has said so (section 4.2.3). certificate_authorities: DER names, empty for any (4.2.4).
+    signature_algorithms: for the CertificateVerify, empty if the peer wants to see no certificate.
+    signature_algorithms_cert: for the chain's own signatures, the same unless the peer has said so (section 4.2.3).
+    certificate_authorities: DER names, empty for any (section 4.2.4).
+    compress_certificate: what the Certificate message may be compressed with (RFC 8879 section 3).
     """
 
     signature_algorithms: tuple[int, ...]
     signature_algorithms_cert: tuple[int, ...]
     certificate_authorities: tuple[bytes, ...] = ()
+    compress_certificate: tuple[int, ...] = ()
 
 
-def read_criteria(extensions: Extensions) -> Criteria | None:
-    """None if there are no signature_algorithms: then no certificate is wanted."""
+def read_criteria(extensions: Extensions) -> Criteria:
     body = extensions.get(X.SIGNATURE_ALGORITHMS)
-    if body is None:
-        return None
-    algorithms = for_certificates = decode_uint16_list(body, "signature_algorithms")
+    algorithms = for_certificates = () if body is None else decode_uint16_list(body, "signature_algorithms")
     body = extensions.get(X.SIGNATURE_ALGORITHMS_CERT)
     if body is not None:
         for_certificates = decode_uint16_list(body, "signature_algorithms_cert")
     body = extensions.get(X.CERTIFICATE_AUTHORITIES)
     authorities = () if body is None else decode_certificate_authorities(body)
-    return Criteria(algorithms, for_certificates, authorities)
+    body = extensions.get(X.COMPRESS_CERTIFICATE)
+    compression = () if body is None else decode_compress_certificate(body)
+    return Criteria(algorithms, for_certificates, authorities, compression)
 
 
 def choose_certificate(

@@ -26,10 +26,12 @@ from typing import Any, TypeVar
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.authentication import (
+    CERTIFICATE_TYPES,
     certificate_message,
     receive_authentication,
     receive_finished,
 )
+from quic_tlshd.tls.compression import compress
 from quic_tlshd.tls.early_data import receive_early_data
 from quic_tlshd.tls.engine import Handshake, receive
 from quic_tlshd.tls.events import (
@@ -47,6 +49,7 @@ from quic_tlshd.tls.extensions import (
     Extensions,
     encode_alpn,
     encode_certificate_authorities,
+    encode_compress_certificate,
     encode_key_share_entry,
     encode_uint16_list,
 )
@@ -158,7 +161,7 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     if found is None:
         if choice.client_certificate is not ClientCertificate.NONE:
             flight += _certificate_request(parameters, choice)
-        flight += certificate_message(certificate)
+        flight += compress(certificate_message(certificate), choice.compression, offer.criteria.compress_certificate)
         transcript.add(flight)
         signature = yield Sign(certificate, scheme, transcript.digest())
         certificate_verify = CertificateVerify(scheme, signature).encode()
@@ -188,12 +191,13 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     peer_chain = () if resumed is None else resumed.peer_chain
     if found is None and choice.client_certificate is not ClientCertificate.NONE:
         assert choice.verify_client is not None  # so says ServerChoice
-        message = yield from receive(HandshakeType.CERTIFICATE)
+        message = yield from receive(*CERTIFICATE_TYPES)
         peer_chain, _ = yield from receive_authentication(
             message,
             transcript,
             choice.verify_client,
             choice.signature_schemes,
+            choice.compression,
             from_server=False,
             required=choice.client_certificate is ClientCertificate.REQUIRE,
         )
@@ -252,7 +256,7 @@ def _choose_certificate(choice: ServerChoice, offer: Offer) -> tuple[Certificate
     """What to authenticate with (section 4.4.2.2). The client must have said which signatures it takes (4.2.3)."""
     if not choice.certificates:
         raise PeerError(AlertDescription.HANDSHAKE_FAILURE, "the client offers no PSK, and there is no certificate")
-    if offer.criteria is None:
+    if not offer.criteria.signature_algorithms:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks signature_algorithms")
     chosen = choose_certificate(choice.certificates, offer.criteria)
     if chosen is None:
@@ -333,6 +337,8 @@ def _certificate_request(parameters: ServerParameters, choice: ServerChoice) -> 
     extensions: Extensions = {X.SIGNATURE_ALGORITHMS: encode_uint16_list(choice.signature_schemes)}
     if choice.certificate_signature_schemes:
         extensions[X.SIGNATURE_ALGORITHMS_CERT] = encode_uint16_list(choice.certificate_signature_schemes)
+    if choice.compression:
+        extensions[X.COMPRESS_CERTIFICATE] = encode_compress_certificate(choice.compression)
     if choice.certificate_authorities:
         extensions[X.CERTIFICATE_AUTHORITIES] = encode_certificate_authorities(choice.certificate_authorities)
     return CertificateRequest(parameters.arrange(HandshakeType.CERTIFICATE_REQUEST, extensions)).encode()

@@ -11,9 +11,8 @@ REMEMBERED = 1024  # servers
 
 
 class KeyShares:
-    """A share of our first group, for whoever can use it, and one of the group that the server chose the last time.
-
-    Of a server that we don't know, the first group that is no hybrid is expected: many servers have none.
+    """Shares of our first group and, if that is a hybrid, which many servers lack, of the first that is none; of the
+    group that the server chose the last time too. Never less: there are servers that can't ask for another share.
     """
 
     def __init__(self) -> None:
@@ -24,14 +23,10 @@ class KeyShares:
     ) -> tuple[NamedGroup, ...]:
         """In the order of `groups`, as section 4.2.8 demands. small: no hybrid's share, which would fill a packet; a
         server that wants one has to ask for it, and if there are no others we let it choose."""
-        if small:
-            groups = tuple([group for group in groups if group not in HYBRIDS])
-            if not groups:
-                return ()
-        expected = self._chosen.get((entry, server))
-        if expected not in groups:
-            expected = next((group for group in groups if group not in HYBRIDS), groups[0])
-        return tuple(dict.fromkeys((groups[0], expected)))
+        usable = [group for group in groups if not (small and group in HYBRIDS)]
+        classic = next((group for group in usable if group not in HYBRIDS), None)
+        wanted = {*usable[:1], classic, self._chosen.get((entry, server))}
+        return tuple([group for group in usable if group in wanted])
 
     def remember(self, entry: str, server: str | None, group: NamedGroup) -> None:
         """The server chose that group."""

@@ -75,6 +75,7 @@ class Policy:
                 _served(entry.cipher_suites, settings),
                 entry.groups or DEFAULT_GROUPS,
                 certificate_authorities=self._authorities(entry) if asks else (),
+                compression=entry.compress_certificate,
             )
 
         return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit)
@@ -106,6 +107,7 @@ class Policy:
             ),
             compatibility_mode=settings.transport_parameters is None,
             record_size_limit=settings.record_size_limit,
+            compression=entry.compress_certificate,
         )
 
     def remember_group(self, request: HandshakeRequest, entry: str, group: NamedGroup | None) -> None:

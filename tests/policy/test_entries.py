@@ -17,7 +17,8 @@ from quic_tlshd.policy.registry import Entry, Registry, RegistryError, TrustAnch
 from quic_tlshd.policy.shown import certificate_chain
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
-from quic_tlshd.tls.iana import CipherSuite, NamedGroup
+from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS
+from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import ClientCertificate
 from tests.peers import pki
 
@@ -51,7 +52,8 @@ def test_entry_with_everything(folder: Path) -> None:
         folder,
         "# comment\n[entry h3]\nrole=server\nalpn=h3;h3-29;\nserver_name=WWW.example.org;*.b.example\n"
         "certificate=a.pem\nprivate_key=a.key\ntruststore=ca.pem\nclient_certificate=require\n"
-        "mismatch_alert=no_application_protocol\ncipher_suites=TLS_AES_256_GCM_SHA384\ngroups=x25519;secp256r1\n",
+        "mismatch_alert=no_application_protocol\ncipher_suites=TLS_AES_256_GCM_SHA384\ngroups=x25519;secp256r1\n"
+        "compress_certificate=zlib\n",
     )
     entry = result.registry.entry("h3")
     ca = str(folder / "registry.d" / "ca.pem")
@@ -68,6 +70,7 @@ def test_entry_with_everything(folder: Path) -> None:
         mismatch_alert=AlertDescription.NO_APPLICATION_PROTOCOL,
         cipher_suites=(CipherSuite.TLS_AES_256_GCM_SHA384,),
         groups=(NamedGroup.X25519, NamedGroup.SECP256R1),
+        compress_certificate=(CertificateCompressionAlgorithm.ZLIB,),
     )
     assert result.registry.trust[ca].certificates == (ROOT.der,)
     assert entry is not None
@@ -95,6 +98,13 @@ def test_tlshd_sections_are_entries(folder: Path) -> None:
     assert server.client_certificate is ClientCertificate.REQUEST
     assert server.source == f"{folder}/config:1"
     assert [entry.name for entry in loaded(folder, main="").registry.entries] == ["authenticate.client"]
+
+
+def test_compression_is_on_unless_said_otherwise(folder: Path) -> None:
+    for line, algorithms in (("", COMPRESSION_ALGORITHMS), ("compress_certificate=none\n", ())):
+        entry = loaded(folder, f"[entry a]\nrole=client\nalpn=h3\n{line}").registry.entry("a")
+        assert entry is not None
+        assert entry.compress_certificate == algorithms
 
 
 def test_tlshd_s_post_quantum_certificates_come_first(folder: Path) -> None:

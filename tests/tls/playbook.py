@@ -37,7 +37,7 @@ from quic_tlshd.tls.events import (
     SendMessage,
     Sign,
 )
-from quic_tlshd.tls.iana import HandshakeType, NamedGroup
+from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, HandshakeType, NamedGroup
 from quic_tlshd.tls.key_exchange import KeyPair, generate
 from quic_tlshd.tls.parameters import (
     CertificateChain,
@@ -139,6 +139,7 @@ class Party:
         psks: tuple[Psk, ...] = (),
         ticket_key: TicketKey | None = None,
         claimed: set[bytes] | None = None,
+        compression: tuple[CertificateCompressionAlgorithm, ...] = (),
     ) -> None:
         self.engine, self.role, self.key, self.sign_at_once = engine, role, key, sign_at_once
         self.psks, self.ticket_key = psks, ticket_key
@@ -281,11 +282,12 @@ class Duel:
         server_psks: tuple[Psk, ...] = (),
         ticket_key: TicketKey | None = None,
         claimed: set[bytes] | None = None,
+        compression: tuple[CertificateCompressionAlgorithm, ...] = (),
     ) -> Duel:
         """A duel in which all is well, but for what the dicts change in the parameters of either side.
 
         retry: the client sends no share that the server takes at first. request, client_key: the server's wish for a
-        client certificate, and what the client has to show.
+        client certificate, and what the client has to show. compression: of Certificate messages, both ways.
         """
         shown, shows = identity(server_key), identity(client_key, "client") if client_key else None
         client_parameters = ClientParameters(
@@ -295,10 +297,13 @@ class Duel:
             (b"h3", b"smb"),
             (shows.certificate,) if shows else (),
             CLIENT_TRANSPORT_PARAMETERS if quic else None,
+            compression=compression,
         )
         if retry:
             client_parameters = replace(client_parameters, key_shares=(NamedGroup.SECP384R1,))
-        server_choice = ServerChoice("server entry", b"h3", (shown.certificate,), request, trust)
+        server_choice = ServerChoice(
+            "server entry", b"h3", (shown.certificate,), request, trust, compression=compression
+        )
         if retry:
             server_choice = replace(server_choice, groups=(NamedGroup.X25519,))
         server_choice = replace(server_choice, **choice or {})

@@ -151,6 +151,7 @@ def replayed_client(section: str, **options: Any) -> Party:
         "groups": decode_uint16_list(extensions[ExtensionType.SUPPORTED_GROUPS], ""),
         "signature_schemes": decode_uint16_list(extensions[ExtensionType.SIGNATURE_ALGORITHMS], ""),
         "certificate_signature_schemes": (),
+        "compression": (),
     }
     parameters = ClientParameters(
         "rfc8448",
@@ -202,7 +203,9 @@ def replayed_server(section: str, session: Session | None = None, **options: Any
     ages_added = [ticket.ticket_age_add.to_bytes(4, "big") for ticket in tickets] or [bytes(4)]
     pairs = list(trace.key_pairs(Role.SERVER))
     shown = signed(trace, Role.SERVER)
-    facts: dict[str, Any] = {"signature_schemes": taken, "certificate_signature_schemes": ()} if taken else {}
+    facts: dict[str, Any] = (
+        {"signature_schemes": taken, "certificate_signature_schemes": (), "compression": ()} if taken else {}
+    )
     for ticket in tickets:
         (max_early_data,) = ticket.extensions.values()
         facts |= {"tickets": 1, "ticket_lifetime": ticket.ticket_lifetime}
