@@ -42,6 +42,7 @@ from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy import entries
 from quic_tlshd.policy.config import Config, ConfigError, KernelUpcalls
 from quic_tlshd.policy.entries import Loaded
+from quic_tlshd.policy.files import open_private
 from quic_tlshd.request import HandshakeOutcome, Role
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Monitor:
         self._config = config
         self._path = path
         self._loaded = entries.load(config)
-        self._pool = WorkerPool(config.worker.count, config.worker.user, level)
+        self._pool = WorkerPool(config.worker.count, config.worker.user, level, _open_key_log(config))
         self._upcalls = UpcallServer(
             str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode, group=_group(config)
         )
@@ -110,7 +111,8 @@ class Monitor:
             _warn(config, loaded)
             if _fixed(config) != _fixed(self._started):
                 log.warning(
-                    "the changes in [upcall], and of [worker] count and user, need a restart; the rest is in force"
+                    "the changes in [upcall], of [worker] count and user, and of [debug] keylog need a restart;"
+                    " the rest is in force"
                 )
             self._config, self._loaded = config, loaded
             self._keyrings = Keyrings(config.keyrings)
@@ -186,6 +188,19 @@ class Monitor:
         return id
 
 
+def _open_key_log(config: Config) -> int:
+    """The file that the workers are to write secrets to, -1 if they are not. ConfigError if it can't be opened."""
+    named = config.debug.keylog
+    if named is None:
+        return -1
+    try:
+        key_log = open_private(named.path)
+    except OSError as error:
+        raise named.source.error(f"keylog: {named.path}: {error.strerror}") from None
+    log.warning("whoever can read %s can decrypt all connections from now on: [debug] keylog is set", named.path)
+    return key_log
+
+
 def _group(config: Config) -> int:
     """The number of the upcall socket's group, -1 for the daemon's own. UserError if there is no such group."""
     name = config.upcall.socket_group
@@ -237,7 +252,7 @@ def _peer_address(fd: int) -> tuple[str, int] | None:
 
 def _fixed(config: Config) -> tuple[object, ...]:
     """What a reload can't change."""
-    return config.upcall, config.worker.count, config.worker.user
+    return config.upcall, config.worker.count, config.worker.user, config.debug.keylog
 
 
 def _warn(config: Config, loaded: Loaded) -> None:

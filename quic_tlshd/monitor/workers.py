@@ -47,11 +47,13 @@ class _Job:
 
 
 class WorkerPool:
-    """`count` workers of `user` (see privileges.unprivileged) that log at `level`."""
+    """`count` workers of `user` (see privileges.unprivileged) that log at `level`, and secrets to the file that is open
+    as `key_log` (-1: not at all)."""
 
-    def __init__(self, count: int, user: str | None, level: int) -> None:
+    def __init__(self, count: int, user: str | None, level: int, key_log: int = -1) -> None:
         self._command = unprivileged([sys.executable, "-P", "-m", "quic_tlshd.worker"], user)
         self._level = level
+        self._key_log = key_log
         self._workers = [_Worker() for _ in range(count)]
         self._registry = Registry()
         self._keepers: list[asyncio.Task[None]] = []
@@ -69,7 +71,7 @@ class WorkerPool:
         self._keepers = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
 
     async def start_worker(self, worker: _Worker) -> None:
-        await worker.start(self._command, self._level)
+        await worker.start(self._command, self._level, self._key_log)
         self._send_registry([worker])
         async with asyncio.timeout(START_TIMEOUT):
             await worker.ready
@@ -163,7 +165,7 @@ class _Worker:
     def pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
-    async def start(self, command: list[str], level: int) -> None:
+    async def start(self, command: list[str], level: int, key_log: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready = asyncio.get_running_loop().create_future()
         with theirs:
@@ -171,7 +173,8 @@ class _Worker:
                 *command,
                 str(theirs.fileno()),
                 str(level),
-                pass_fds=[theirs.fileno()],
+                str(key_log),
+                pass_fds=[fd for fd in (theirs.fileno(), key_log) if fd >= 0],
                 stdin=asyncio.subprocess.DEVNULL,
                 env=_environment(),
             )

@@ -44,7 +44,7 @@ _X509_KEYS = (
     "x509.pq.private_key",
 )
 _TLSHD_KEYS: Mapping[str, tuple[str, ...]] = {
-    "debug": ("loglevel", "tls", "nl"),
+    "debug": ("loglevel", "tls", "nl", "keylog"),
     "authenticate": ("keyrings",),
     "authenticate.client": _X509_KEYS,
     "authenticate.server": _X509_KEYS,
@@ -67,11 +67,13 @@ class KernelUpcalls(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Debug:
-    """[debug]: how much to log about the daemon, TLS and netlink; 0 is the least."""
+    """[debug]: how much to log about the daemon, TLS and netlink; 0 is the least. keylog: where the secrets of all
+    handshakes go, None for nowhere."""
 
     loglevel: int = 0
     tls: int = 0
     nl: int = 0
+    keylog: NamedFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +174,10 @@ def load(path: Path | None = None) -> Config:
 
     debug, upcall, worker = section("debug"), section("upcall"), section("worker")
     directory = section("registry").file("directory")
-    levels = {key: debug.integer(key, 0, 0, 1_000_000) for key in _TLSHD_KEYS["debug"]}
+    levels = {key: debug.integer(key, 0, 0, 1_000_000) for key in ("loglevel", "tls", "nl")}
     return Config(
         path=path,
-        debug=Debug(**levels),
+        debug=Debug(**levels, keylog=debug.file("keylog")),
         keyrings=tuple(name for name in section("authenticate").texts("keyrings") if name not in ALWAYS_LINKED),
         client=_x509(section("authenticate.client")),
         server=_x509(section("authenticate.server")),

@@ -1,10 +1,10 @@
-"""Reading the files that a configuration names, so that none of them can stop or exhaust the daemon."""
+"""Opening the files that a configuration names, so that none of them can stop or exhaust the daemon."""
 
 from __future__ import annotations
 
 import os
 import stat
-from errno import EFBIG, EINVAL
+from errno import EFBIG, EINVAL, EPERM
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,20 @@ def open_regular(path: Path) -> BinaryIO:
         return open(descriptor, "rb")
     os.close(descriptor)
     raise OSError(EINVAL, "not a regular file")
+
+
+def open_private(path: Path) -> int:
+    """Open a file to append to, which nobody but us can read, and make it if it isn't there; OSError for all else.
+
+    No link is followed: the folder may be one that others write to.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(path, flags, 0o600)
+    status = os.fstat(descriptor)
+    if status.st_mode == stat.S_IFREG | 0o600 and status.st_uid == os.geteuid() and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    raise OSError(EPERM, "is there, and not a regular file of our own with mode 0600 and no other name")
 
 
 def read_regular(path: Path, limit: int) -> bytes:

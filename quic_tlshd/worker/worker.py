@@ -46,6 +46,7 @@ from quic_tlshd.tls.events import (
     Selected,
     Sign,
 )
+from quic_tlshd.tls.keylog import with_key_log
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.uapi.quic import IPPROTO_QUIC
 from quic_tlshd.uapi.sockopt import LongOptionsSocket
@@ -58,9 +59,13 @@ _FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
 
 
 class Worker:
-    """The worker process's state: the policy of now, and by request id what runs and which answers are awaited."""
+    """The worker process's state: the policy of now, and by request id what runs and which answers are awaited.
 
-    def __init__(self, sock: socket.socket) -> None:
+    key_log: a file that the secrets of all handshakes are written to, or -1.
+    """
+
+    def __init__(self, sock: socket.socket, key_log: int = -1) -> None:
+        self._key_log = key_log
         self.ended = asyncio.get_running_loop().create_future()
         self._policy = Policy(Registry())
         self._answers: dict[int, asyncio.Future[bytes | FoundPsk | None]] = {}
@@ -107,6 +112,13 @@ class Worker:
         if future is not None and not future.done():
             future.set_result(answer)
 
+    def _log_keys(self, line: str) -> None:
+        """One write for each line, so that those of several workers don't mix."""
+        try:
+            os.write(self._key_log, line.encode())
+        except OSError as error:
+            log.warning("the key log can't be written: %s", error.strerror)
+
     def _on_end(self, error: ChannelError | None) -> None:
         """The monitor is gone, and we go too."""
         if error is not None:
@@ -126,9 +138,10 @@ class Worker:
                 settings = await endpoint.settings()
                 seen.peer = settings.peer_address
                 if request.role is Role.SERVER:
-                    engine = Engine(server_handshake(policy.server_parameters(request, settings, seen)))
+                    handshake = server_handshake(policy.server_parameters(request, settings, seen))
                 else:
-                    engine = Engine(client_handshake(policy.client_parameters(request, settings, seen)))
+                    handshake = client_handshake(policy.client_parameters(request, settings, seen))
+                engine = Engine(handshake if self._key_log < 0 else with_key_log(handshake, self._log_keys))
                 complete = await self._drive(request, engine, endpoint, seen)
             policy.remember_group(request, complete.entry, complete.group)
             outcome = success(complete)

@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from errno import EBADF, EINVAL, EIO, ENOTSOCK, EOPNOTSUPP, EPROTONOSUPPORT, ETIMEDOUT
@@ -252,3 +254,54 @@ def test_a_daemon_that_can_not_start_says_why(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"{config}:2: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# [debug] keylog
+
+
+async def test_the_key_log_has_the_secrets_of_every_worker(tmp_path: Path) -> None:
+    root = pki.Authority("test root")
+    log = tmp_path / "keys"
+    entries = {"h3": entry(root.issue(("localhost",)), alpn="h3")}
+    client = {"x509.truststore": str(root.write(tmp_path / "root.pem"))}
+    with running(entries, client=client, worker={"count": "2"}, debug={"keylog": str(log)}) as daemon:
+        assert daemon.wait_for_log(f"whoever can read {log} can decrypt all connections")
+        async with await UpcallConnection.open(daemon.socket) as connection:
+            results = [await quic_stack.handshake(connection, connection) for _ in range(3)]
+    assert log.stat().st_mode & 0o7777 == 0o600
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert sorted({label for label, _, _ in lines}) == [
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        "CLIENT_TRAFFIC_SECRET_0",
+        "EXPORTER_SECRET",
+        "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+        "SERVER_TRAFFIC_SECRET_0",
+    ]
+    assert len(lines) == 3 * 2 * 5
+    assert len({random for _, random, _ in lines}) == 3
+    for result in results:
+        for _, secret in result.client_stack.secrets.values():
+            assert [line for line in lines if line[2] == secret.hex()]
+
+
+def test_a_key_log_that_others_can_read_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
+    log = tmp_path / "keys"
+    log.write_text("")
+    log.chmod(0o644)
+    config = tmp_path / "config"
+    config.write_text(f"[debug]\nkeylog={log}\n[upcall]\nsocket={tmp_path}/s\nkernel=no\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "quic_tlshd", "-c", config], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert f"{config}:2: keylog: {log}: is there, and not a regular file of our own" in done.stderr
+
+
+async def test_the_environment_makes_no_key_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    root = pki.Authority("test root")
+    client = {"x509.truststore": str(root.write(tmp_path / "root.pem"))}
+    with running({"h3": entry(root.issue(("localhost",)), alpn="h3")}, client=client) as daemon:
+        async with await UpcallConnection.open(daemon.socket) as connection:
+            assert (await quic_stack.handshake(connection, connection)).client.status == 0
+    assert not (tmp_path / "keys").exists()

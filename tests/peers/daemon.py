@@ -147,10 +147,11 @@ def configure(
     client: Mapping[str, str] | None = None,
     server: Mapping[str, str] | None = None,
     worker: Mapping[str, str] | None = None,
+    debug: Mapping[str, str] | None = None,
 ) -> None:
     """Write config and registry.d. client, server: [authenticate.client] and [authenticate.server]."""
     sections: dict[str, Mapping[str, str]] = {
-        "debug": {"loglevel": "0"},
+        "debug": {"loglevel": "0", **(debug or {})},
         "upcall": {"socket": str(directory / "handshake.sock"), "kernel": "no"},
         "worker": {"count": "1"} | ({"user": "root"} if os.geteuid() == 0 else {}) | dict(worker or {}),
         "authenticate.client": client or {},

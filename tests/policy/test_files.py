@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from quic_tlshd.policy import config, entries
 from quic_tlshd.policy.config import ConfigError
 from quic_tlshd.policy.credentials import CredentialError, load_credential
+from quic_tlshd.policy.files import open_private
 from quic_tlshd.policy.pem import FileError, load_bundle
 from tests.peers import pki
 
@@ -30,6 +31,48 @@ def _impatient() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+def test_a_private_file_is_made_and_appended_to(tmp_path: Path) -> None:
+    for _ in range(2):
+        descriptor = open_private(tmp_path / "new")
+        os.write(descriptor, b"line\n")
+        os.close(descriptor)
+    assert (tmp_path / "new").read_bytes() == b"line\nline\n"
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o600
+
+
+def others_can_read(path: Path) -> None:
+    path.write_text("")
+    path.chmod(0o640)
+
+
+def somebody_else_named(path: Path) -> None:
+    path.write_text("")
+    path.chmod(0o600)
+    (path.parent / "other").hardlink_to(path)
+
+
+def a_link(path: Path) -> None:
+    (path.parent / "target").write_text("")
+    path.symlink_to(path.parent / "target")
+
+
+@pytest.mark.parametrize(
+    "prepare", [others_can_read, somebody_else_named, a_link, Path.mkdir, os.mkfifo], ids=lambda each: each.__name__
+)
+def test_a_private_file_is_ours_alone(tmp_path: Path, prepare: Callable[[Path], object]) -> None:
+    prepare(tmp_path / "file")
+    with pytest.raises(OSError, match=r"is there|symbolic|directory|No such device"):
+        open_private(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_private_file_is_no_gift(tmp_path: Path) -> None:
+    os.close(open_private(tmp_path / "file"))
+    os.chown(tmp_path / "file", 12345, -1)
+    with pytest.raises(OSError, match="is there"):
+        open_private(tmp_path / "file")
 
 
 def refusal(folder: Path, main: str = "", entry: str | None = None) -> ConfigError:

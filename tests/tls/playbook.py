@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
@@ -39,6 +39,7 @@ from quic_tlshd.tls.events import (
 )
 from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, HandshakeType, NamedGroup
 from quic_tlshd.tls.key_exchange import KeyPair, generate
+from quic_tlshd.tls.keylog import with_key_log
 from quic_tlshd.tls.parameters import (
     CertificateChain,
     ClientCertificate,
@@ -283,11 +284,13 @@ class Duel:
         ticket_key: TicketKey | None = None,
         claimed: set[bytes] | None = None,
         compression: tuple[CertificateCompressionAlgorithm, ...] = (),
+        key_logs: Mapping[Role, list[str]] | None = None,
     ) -> Duel:
         """A duel in which all is well, but for what the dicts change in the parameters of either side.
 
         retry: the client sends no share that the server takes at first. request, client_key: the server's wish for a
         client certificate, and what the client has to show. compression: of Certificate messages, both ways.
+        key_logs: what each side's secrets are written to.
         """
         shown, shows = identity(server_key), identity(client_key, "client") if client_key else None
         client_parameters = ClientParameters(
@@ -310,15 +313,21 @@ class Duel:
         server_parameters = ServerParameters(
             lambda _name, _alpn: server_choice, SERVER_TRANSPORT_PARAMETERS if quic else None
         )
+        handshakes = {
+            Role.CLIENT: client_handshake(replace(client_parameters, **client or {})),
+            Role.SERVER: server_handshake(replace(server_parameters, **server or {})),
+        }
+        for role, lines in (key_logs or {}).items():
+            handshakes[role] = with_key_log(handshakes[role], lines.append)
         return cls(
             Party(
-                Engine(client_handshake(replace(client_parameters, **client or {}))),
+                Engine(handshakes[Role.CLIENT]),
                 Role.CLIENT,
                 shows and shows.private_key,
                 sign_at_once=sign_at_once,
             ),
             Party(
-                Engine(server_handshake(replace(server_parameters, **server or {}))),
+                Engine(handshakes[Role.SERVER]),
                 Role.SERVER,
                 shown.private_key,
                 sign_at_once=sign_at_once,
