@@ -11,6 +11,7 @@ from quic_tlshd.tls.alert import PeerAlertError, alert_label
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
 from quic_tlshd.tls.events import Complete, NewSession, Question
+from quic_tlshd.tls.keylog import with_key_log
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tools.policy import Setup
 from quic_tlshd.worker.policy import Seen
@@ -20,9 +21,11 @@ async def handshake(setup: Setup, endpoint: Endpoint) -> tuple[Engine, Complete]
     """Do the handshake; whatever it raises, `fail` tells the peer."""
     settings, seen = await endpoint.settings(), Seen()
     if setup.role is Role.SERVER:
-        engine = Engine(server_handshake(setup.server_parameters(settings, seen)))
+        steps = server_handshake(setup.server_parameters(settings, seen))
     else:
-        engine = Engine(client_handshake(setup.client_parameters(settings, seen)))
+        steps = client_handshake(setup.client_parameters(settings, seen))
+    log_keys = setup.options.keylogfile
+    engine = Engine(with_key_log(steps, log_keys) if log_keys else steps)
     events = engine.start()
     while True:
         for event in events:

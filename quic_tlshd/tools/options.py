@@ -8,6 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from quic_tlshd.policy.files import open_private
 from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup, SignatureScheme
 from quic_tlshd.tls.parameters import Psk
@@ -65,6 +66,7 @@ def parser(program: str, description: str, epilog: str) -> argparse.ArgumentPars
         help="largest record to take (RFC 8449), content and its type")  # fmt: skip
     add("-max_send_frag", type=_number(1), metavar="N", help="bytes of content in a protected record at most")
     add("-record_padding", type=_number(1), default=1, metavar="N", help="pad protected records to multiples of N")
+    add("-keylogfile", type=_key_log, metavar="FILE", help="append the secrets of all handshakes (RFC 9850)")
     add("-timeout", type=float, default=30.0, metavar="SECONDS", help="for a handshake, and to wait for data")
     add("-quic_messages", action="store_true", help="the handshake over standard input and output, see below")
     add("-transport_parameters", type=bytes.fromhex, default=b"", metavar="HEX", help="ours, over QUIC")
@@ -95,6 +97,14 @@ def contents(path: str) -> bytes:
     """What a file has."""
     try:
         return Path(path).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
+
+
+def _key_log(path: str) -> Callable[[str], object]:
+    """What writes a line to the file."""
+    try:
+        return open(open_private(Path(path)), "a", buffering=1).write
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
 

@@ -250,6 +250,24 @@ async def test_nobody_listens() -> None:
 
 
 @needs("openssl")
+async def test_key_logs(files: dict[str, Path], tmp_path: Path) -> None:
+    """What we write is what OpenSSL writes of the same handshake."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    shown = ("-cert", files["server.pem"], "-key", files["server.key"], "-keylogfile", ours)
+    async with serving(*shown) as server:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-keylogfile", str(theirs), "-tls1_3"]
+        await run(command)
+        await server.says("TLS_AES")
+    lines = [set(path.read_text().splitlines()) for path in (ours, theirs)]
+    assert lines[0] == {line for line in lines[1] if not line.startswith("#")}
+    assert len(lines[0]) == 5
+    ours.chmod(0o644)
+    status, _, err = await run(python("s_client", "-keylogfile", ours))
+    assert status == 2
+    assert "not a regular file of our own" in err
+
+
+@needs("openssl")
 async def test_with_openssl(files: dict[str, Path]) -> None:
     async with serving("-cert", files["server.pem"], "-key", files["server.key"], "-www") as server:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", str(files["root.pem"])]
