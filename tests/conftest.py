@@ -11,6 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-skip", action="store_true", help="fail the tests that this machine lacks something for, as CI does"
     )
+    parser.addoption("--interop-table", metavar="FILE", help="write the table of tests/interop to a file too")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,7 +28,7 @@ _CHUNK = 1 << 16
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = command_line_parser().parse_args(arguments)
     try:
         setup = Setup.load(options, Role.CLIENT)
     except (ConfigError, CredentialError) as error:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line_parser() -> argparse.ArgumentParser:
     parser = command_line.parser("s_client", _DESCRIPTION, quic_messages.__doc__ or "")
     add = parser.add_argument
     add("-connect", type=command_line.address("localhost"), default=("localhost", 4433), metavar="[HOST:]PORT",

@@ -25,7 +25,7 @@ _MAX_EARLY_DATA = 16384
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = command_line_parser().parse_args(arguments)
     try:
         setup = Setup.load(options, Role.SERVER)
     except (ConfigError, CredentialError) as error:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line_parser() -> argparse.ArgumentParser:
     parser = command_line.parser("s_server", _DESCRIPTION, quic_messages.__doc__ or "")
     add = parser.add_argument
     add("-accept", type=command_line.address("127.0.0.1"), default=("127.0.0.1", 4433), metavar="[HOST:]PORT",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -115,11 +116,13 @@ def _span(not_before: datetime | None, not_after: datetime | None, days: int) ->
 
 @dataclass(frozen=True)
 class Issued:
-    """An end certificate with its key. intermediates: what stands between it and the root, nearest first."""
+    """An end certificate with its key. intermediates: what stands between it and the root, nearest first. key_pem: the
+    key where cryptography would write it as another than it is."""
 
     certificate: x509.Certificate
     private_key: PrivateKey
     intermediates: tuple[x509.Certificate, ...] = ()
+    key_pem: bytes | None = None
 
     @property
     def chain(self) -> tuple[bytes, ...]:
@@ -137,7 +140,7 @@ class Issued:
         certificate.write_bytes(self.pem)
         key.unlink(missing_ok=True)
         with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key_pem(self.private_key))
+            file.write(self.key_pem or key_pem(self.private_key))
         key.chmod(0o600)
         return certificate, key
 
@@ -221,6 +224,20 @@ class Authority:
         if usage is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage(USAGES[usage]), critical=False)
         return Issued(builder.sign(self.private_key, _hash(self.private_key)), private_key, self._above())
+
+    def issue_pss(self, name: str) -> Issued:
+        """Issue a server's certificate with an id-RSASSA-PSS key, which cryptography reads and openssl makes."""
+        key = ["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-noenc", "-keyout", "-"]
+        with TemporaryDirectory() as directory:
+            authority = Path(directory) / "ca.pem"
+            authority.write_bytes(self.pem + key_pem(self.private_key))
+            wish = ["-days", "90", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+            command = ["openssl", "req", "-x509", *key, "-CA", authority, "-CAkey", authority, *wish]
+            command += ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=digitalSignature"]
+            made = subprocess.run(command, check=True, capture_output=True).stdout
+        private_key = load_pem_private_key(made, None)
+        assert isinstance(private_key, rsa.RSAPrivateKey)
+        return Issued(x509.load_pem_x509_certificate(made), private_key, self._above(), made)
 
     def crl(self, *revoked: x509.Certificate, next_update: datetime | None = None) -> bytes:
         """A DER certificate revocation list of this authority, valid for a week."""
