@@ -1,7 +1,8 @@
 """What crosses between the monitor and a worker: a short list of typed messages over a SOCK_SEQPACKET socketpair.
 
-    monitor → worker   Ping   UseRegistry (+ memfd)   Perform (+ socket)   Cancel   Signature   PskAnswer
-    worker → monitor   Ready   Pong   Sign   FindPsk   Outcome
+    monitor → worker   Ping   UseRegistry (+ memfd)   Perform (+ socket)   Cancel
+                       Signature   PskAnswer   Tickets   EarlyDataAnswer
+    worker → monitor   Ready   Pong   Sign   FindPsk   SealTickets   ClaimEarlyData   Outcome
 
 One packet is one message in MessagePack; what does not decode to a message of its direction is a ChannelError, and the
 monitor ends a worker that sends one. File descriptors travel from the monitor to the worker only.
@@ -56,11 +57,27 @@ class Signature(msgspec.Struct, frozen=True, tag="signature"):
 
 
 class PskAnswer(msgspec.Struct, frozen=True, tag="psk_answer"):
-    """index: of the identity that was found, -1 for none."""
+    """index: of the identity that was found, -1 for none. psk: the external PSK of that name, or else state: what is
+    in that ticket."""
 
     id: int
     index: int = -1
     psk: Psk | None = None
+    state: bytes = b""
+
+
+class Tickets(msgspec.Struct, frozen=True, tag="tickets"):
+    """As many as there were states, or none."""
+
+    id: int
+    tickets: tuple[bytes, ...]
+
+
+class EarlyDataAnswer(msgspec.Struct, frozen=True, tag="early_data_answer"):
+    """Whether the early data was claimed by nobody before."""
+
+    id: int
+    is_new: bool
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
@@ -88,10 +105,27 @@ class Sign(msgspec.Struct, frozen=True, tag="sign"):
 
 
 class FindPsk(msgspec.Struct, frozen=True, tag="find_psk"):
-    """Wanted: the key of the first of these PSK identities that there is a key for."""
+    """Wanted: the key of the first of these PSK identities that there is a key for, or the state in it, if it is a
+    ticket for that registry entry."""
 
     id: int
+    entry: str
     identities: tuple[bytes, ...]
+
+
+class SealTickets(msgspec.Struct, frozen=True, tag="seal_tickets"):
+    """Wanted: tickets with these states, for that registry entry."""
+
+    id: int
+    entry: str
+    states: tuple[bytes, ...]
+
+
+class ClaimEarlyData(msgspec.Struct, frozen=True, tag="claim_early_data"):
+    """Wanted: whether this is the first time that this early data comes, to whichever worker."""
+
+    id: int
+    claim: bytes
 
 
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
@@ -99,8 +133,10 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     outcome: HandshakeOutcome
 
 
-ToWorker = Ping | UseRegistry | Perform | Cancel | Signature | PskAnswer
-ToMonitor = Ready | Pong | Sign | FindPsk | Outcome
+Answer = Signature | PskAnswer | Tickets | EarlyDataAnswer
+Question = Sign | FindPsk | SealTickets | ClaimEarlyData
+ToWorker = Ping | UseRegistry | Perform | Cancel | Answer
+ToMonitor = Ready | Pong | Question | Outcome
 
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode

@@ -61,7 +61,9 @@ class HandshakeOutcome(msgspec.Struct, frozen=True, kw_only=True):
     cipher_suite: str | None = None
     group: str | None = None
     signature_scheme: str | None = None
-    psk_identity: bytes | None = None  # of the PSK that authenticated both
+    psk_identity: bytes | None = None  # of the external PSK that authenticated both
+    resumed: bool = False  # a session of before, and with it the certificates of then
+    early_data: bool = False  # the server took some
     peer_chain: tuple[bytes, ...] = ()  # DER, the end certificate first; empty when the peer showed none
     tags: tuple[str, ...] = ()
     elapsed: float = 0.0  # seconds, measured by the worker

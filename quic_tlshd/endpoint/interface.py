@@ -6,7 +6,7 @@ process (`userspace`). The engine's events are *applied* to an endpoint; nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from quic_tlshd.tls.alert import AlertDescription
@@ -15,6 +15,7 @@ from quic_tlshd.tls.events import (
     EarlyDataOffered,
     EarlyDataRefused,
     InstallSecret,
+    NewSession,
     PeerRecordSizeLimit,
     PeerTransportParameters,
     Selected,
@@ -33,6 +34,7 @@ TransportEvent = (
     | EarlyDataRefused
     | SkipEarlyData
     | Selected
+    | NewSession
 )
 
 
@@ -56,6 +58,12 @@ class Settings:
     small_client_hello: a client's first message should fit one packet, for else it might reach another server.
     record_size_limit: the largest record that the transport takes, if it can heed the peer's limit (RFC 8449).
     peer_address: whom the log shall name, if only the transport knows.
+    tickets: how many session tickets a server sends if its registry entry does not say.
+    ticket_key: what the transport wants them sealed with, empty for the daemon's own key.
+    session: a client's, of an earlier handshake (`ticket.Session`, encoded), empty for none.
+    session_wait: seconds that a client waits for a ticket after its handshake, 0 if it wants none. session_first:
+    whether the connection's owner is to get it together with the connection.
+    early_data: whether the transport can carry early data.
     """
 
     transport_parameters: bytes | None = None
@@ -66,6 +74,12 @@ class Settings:
     small_client_hello: bool = False
     record_size_limit: int | None = None
     peer_address: str = ""
+    tickets: int = 0
+    ticket_key: bytes = field(default=b"", repr=False)
+    session: bytes = field(default=b"", repr=False)
+    session_wait: float = 0.0
+    session_first: bool = False
+    early_data: bool = False
 
 
 class Endpoint(Protocol):
@@ -78,7 +92,8 @@ class Endpoint(Protocol):
         ...
 
     async def receive(self) -> tuple[Level, bytes]:
-        """Wait for handshake bytes: their encryption level and at least one byte."""
+        """Wait for handshake bytes: their encryption level and at least one byte. Where a client has a session_wait,
+        also after `finish`."""
         ...
 
     async def apply(self, event: TransportEvent) -> None:
@@ -86,7 +101,8 @@ class Endpoint(Protocol):
         ...
 
     async def finish(self) -> None:
-        """The handshake is complete: let the connection's owner have it. The last call but for close()."""
+        """The handshake is complete: let the connection's owner have it. The last call but for close(), and those that
+        a client needs for its session."""
         ...
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:

@@ -11,7 +11,8 @@ at INITIAL is kept here until the HANDSHAKE flight follows it, or until we wait 
 HelloRetryRequest).
 
 The socket is another's and will be used by it: its flags stay as they are (MSG_DONTWAIT instead of O_NONBLOCK), and
-nothing is read from it once the APP secret to receive with is there, for what comes then is the application's.
+nothing is read from it once the APP secret to receive with is there, for what comes then is the application's. A
+session ticket comes by an option of the socket instead, for which it is asked every now and then.
 
 Listeners with ALPNs that share an address are told apart by the ALPN in the client's first packet, in its first CRYPTO
 frame. Where a ClientHello takes two packets (an ML-KEM share does not fit one), each of them that comes before the
@@ -24,6 +25,7 @@ one to select from: what went astray fails with no_application_protocol, and wha
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Iterable
@@ -34,9 +36,10 @@ from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEven
 from quic_tlshd.endpoint.packets import PacketReader
 from quic_tlshd.endpoint.readiness import writable
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
-from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.events import InstallSecret, NewSession, PeerTransportParameters, Selected, SendMessage
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
 from quic_tlshd.uapi.quic import (
+    MAX_SESSION_TICKET,
     MSG_QUIC_NOTIFICATION,
     QUIC_ALPN_MAX_LEN,
     QUIC_TP_EXT_MAX_LEN,
@@ -51,6 +54,8 @@ from quic_tlshd.uapi.quic import (
 )
 from quic_tlshd.uapi.tls import CIPHER_SUITES, CIPHER_TYPES
 
+_MAX_TOKEN = 4096  # of an address token, QUIC_TOKEN_MAX_LEN and more
+_TICKET_INTERVAL = 0.01  # seconds from one look for a session ticket to the next
 MAX_CHUNK = 16 * 1024  # of a message, for one sendmsg; the kernel cuts it into frames
 _MAX_FRAME = 64 * 1024  # a CRYPTO frame is within a UDP datagram
 _CONTROL_SPACE = socket.CMSG_SPACE(16)  # the largest there is: struct quic_stream_info
@@ -78,6 +83,7 @@ class QuicKernelEndpoint:
         self._packets = PacketReader(sock, self._read, lambda packet: len(packet[1]))
         self._alpn: tuple[bytes, ...] = ()  # the socket's list
         self._held: SendMessage | None = None  # what goes out together with the message after it
+        self._ticket_taken: bool | None = None  # None until the handshake is over
 
     async def settings(self) -> Settings:
         transport_parameters = self._get(SocketOption.TRANSPORT_PARAM_EXT, QUIC_TP_EXT_MAX_LEN)
@@ -92,6 +98,7 @@ class QuicKernelEndpoint:
             CertificateRequest.REQUEST: ClientCertificate.REQUEST,
             CertificateRequest.REQUIRE: ClientCertificate.REQUIRE,
         }
+        is_server, ticket = self._is_server(), self._session_ticket()
         return Settings(
             transport_parameters=transport_parameters,
             alpn=self._alpn,
@@ -99,9 +106,16 @@ class QuicKernelEndpoint:
             present_certificate=config.certificate_request != CertificateRequest.NO_CERTIFICATE,
             cipher_suites=_cipher_suites(config.payload_cipher_type),
             small_client_hello=True,
+            tickets=1,
+            ticket_key=ticket if is_server else b"",
+            session=b"" if is_server else ticket,
+            session_wait=0.0 if is_server else float(config.receive_session_ticket),
+            session_first=True,
         )
 
     async def receive(self) -> tuple[Level, bytes]:
+        if self._ticket_taken is not None:
+            return Level.APP, await self._receive_ticket()
         await self._flush()
         try:
             return await self._packets.get()
@@ -121,9 +135,12 @@ class QuicKernelEndpoint:
             self._set(SocketOption.TRANSPORT_PARAM_EXT, event.data)
         elif isinstance(event, Selected):
             self._select(event.alpn)
+        elif isinstance(event, NewSession):
+            self._set(SocketOption.SESSION_TICKET, event.data)
 
     async def finish(self) -> None:
-        """Nothing to do: with both APP secrets the connection is established."""
+        """Nothing more to do than that: with both APP secrets the connection is established."""
+        self._ticket_taken = False
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:
         """The socket's owner closes it. The kernel keeps the phrase for that, but as yet replaces an establishing
@@ -137,6 +154,32 @@ class QuicKernelEndpoint:
     def close(self) -> None:
         self._packets.close()
         self._sock.close()
+
+    async def _receive_ticket(self) -> bytes:
+        """The first message at level APP, the only one that the kernel keeps; nothing tells when it is there."""
+        while not self._ticket_taken:
+            if ticket := self._session_ticket():
+                self._ticket_taken = True
+                return ticket
+            await asyncio.sleep(_TICKET_INTERVAL)
+        raise EndpointError(errno.ENODATA, "there is no more than one ticket")
+
+    def _session_ticket(self) -> bytes:
+        """Empty if there is none. On a server to be read at once: when there is an APP secret to receive with, what a
+        client sends under it takes the key's place."""
+        try:
+            return self._sock.getsockopt(SOL_QUIC, SocketOption.SESSION_TICKET, MAX_SESSION_TICKET)
+        except OSError:  # a kernel without it, or an ended connection, which shows elsewhere
+            return b""
+
+    def _is_server(self) -> bool:
+        try:
+            self._sock.getsockopt(SOL_QUIC, SocketOption.TOKEN, _MAX_TOKEN)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return True
+            raise self._failure("reading TOKEN", error.errno, error.strerror) from None
+        return False
 
     def _read(self) -> tuple[Level, bytes]:
         try:

@@ -14,11 +14,22 @@ SELECTED_ALPN             daemon  0         0                  the negotiated pr
 ALERT                     both    0         TLS alert          from the daemon: fail the connection with CRYPTO_ERROR
                                                                0x100 + alert, the body is the reason phrase (UTF-8);
                                                                from QUIC: the peer closed with that alert
+SESSION                   daemon  0         0                  client: what to give as SESSION the next time
+EARLY_DATA                daemon  0         EarlyData          OFFERED: the transport parameters of the server's that
+                                                               hold for it (RFC 9000 section 7.4.1)
 ========================= ======= ========= ================== ====================================================
 
 Levels are the kernel's: APP 0, INITIAL 1, HANDSHAKE 2, EARLY 3. The settings are netlink attributes (``Setting``).
 The connection is established when both APP secrets have come. The stack ends a handshake by closing the socket, and
 the daemon closes its end when it has reported DONE.
+
+A server's session tickets are CRYPTO at level APP. A client that wants sessions says how long it waits for tickets
+(SESSION_WAIT) and hands them over as CRYPTO at level APP; the daemon then closes its end later than DONE, when it has
+answered with SESSION or the time is over. A session holds secrets: keep it like a private key, and use it once.
+
+A stack that says EARLY_DATA gets a secret of level EARLY: on a client behind OFFERED, which ACCEPTED or REFUSED
+follows, on a server behind ACCEPTED. Who saw early data can send it again (RFC 8446 section 8): to one daemon in vain,
+but other hosts that have the same ticket keys don't know of it.
 
 Who sends the upcall keeps the socket, so its flags stay as they are: MSG_DONTWAIT, see `endpoint.readiness`.
 """
@@ -40,13 +51,24 @@ from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEven
 from quic_tlshd.endpoint.packets import PacketReader
 from quic_tlshd.endpoint.readiness import writable
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
-from quic_tlshd.tls.events import InstallSecret, PeerTransportParameters, Selected, SendMessage
+from quic_tlshd.tls.events import (
+    EarlyDataAccepted,
+    EarlyDataOffered,
+    EarlyDataRefused,
+    InstallSecret,
+    NewSession,
+    PeerTransportParameters,
+    Selected,
+    SendMessage,
+)
 from quic_tlshd.tls.parameters import ClientCertificate, Direction, Level
+from quic_tlshd.tls.ticket import MAX_SESSION_DATA
 
 MAX_PACKET = 64 * 1024  # longer packets are refused; a flight is cut into CRYPTO messages of at most CRYPTO_CHUNK
 CRYPTO_CHUNK = 16 * 1024
 MAX_TRANSPORT_PARAMETERS = 16 * 1024  # leaves room for the other extensions, which share a length of 16 bits
 MAX_CIPHER_SUITES = 64
+MAX_SESSION_WAIT = 60
 _DRAIN = 1024  # packets of a stack's that are thrown away at the end
 _PEER_ADDRESS = re.compile(r"([\w.:%-]{1,48}) port ([0-9]{1,5})", re.ASCII)
 _HEADER = struct.Struct("!BBH")
@@ -63,7 +85,16 @@ class MessageType(IntEnum):
     PEER_TRANSPORT_PARAMETERS = 5
     SELECTED_ALPN = 6
     ALERT = 7
-    SESSION_TICKET = 8  # reserved: session data, both ways
+    SESSION = 8
+    EARLY_DATA = 9
+
+
+class EarlyData(IntEnum):
+    """The argument of EARLY_DATA."""
+
+    REFUSED = 0
+    ACCEPTED = 1
+    OFFERED = 2
 
 
 class Setting(IntEnum):
@@ -75,6 +106,9 @@ class Setting(IntEnum):
     )
     CIPHER_SUITE = 3  # u32, repeats up to 64 times: IANA numbers of the suites that the stack has; absent for all
     PEER_ADDRESS = 4  # text: whom the log shall name, e.g. "192.0.2.1 port 4711"; anything else is ignored
+    SESSION = 5  # binary: the body of a SESSION of before, at most 4096 bytes; what can't be used is ignored
+    SESSION_WAIT = 6  # u32: for how many seconds a client waits for session tickets after its handshake, at most 60
+    EARLY_DATA = 7  # u32: 1 if the stack can send (client) or receive (server) early data
 
 
 _SETTINGS = frozenset(Setting)
@@ -110,6 +144,9 @@ def encode_settings(
     certificate_request: int = 0,
     cipher_suites: tuple[int, ...] = (),
     peer_address: str = "",
+    session: bytes = b"",
+    session_wait: int = 0,
+    early_data: bool = False,
 ) -> bytes:
     """The body of SETTINGS, as a QUIC stack sends it."""
     attributes = [
@@ -119,6 +156,12 @@ def encode_settings(
     attributes += [(int(Setting.CIPHER_SUITE), struct.pack("=I", suite)) for suite in cipher_suites]
     if peer_address:
         attributes.append((int(Setting.PEER_ADDRESS), peer_address.encode()))
+    if session:
+        attributes.append((int(Setting.SESSION), session))
+    if session_wait:
+        attributes.append((int(Setting.SESSION_WAIT), struct.pack("=I", session_wait)))
+    if early_data:
+        attributes.append((int(Setting.EARLY_DATA), struct.pack("=I", early_data)))
     return encode_attributes(attributes)
 
 
@@ -140,6 +183,9 @@ def decode_settings(body: bytes) -> Settings:
         raise ValueError("the settings have no transport parameters")
     if len(transport_parameters) > MAX_TRANSPORT_PARAMETERS:
         raise ValueError(f"{len(transport_parameters)} bytes of transport parameters")
+    session = single.get(Setting.SESSION, b"")
+    if len(session) > MAX_SESSION_DATA:
+        raise ValueError(f"{len(session)} bytes of a session")
     certificate_request = _u32(single.get(Setting.CERTIFICATE_REQUEST, bytes(4)))
     wishes = {1: ClientCertificate.REQUEST, 2: ClientCertificate.REQUIRE}
     return Settings(
@@ -148,6 +194,10 @@ def decode_settings(body: bytes) -> Settings:
         present_certificate=certificate_request != 3,
         cipher_suites=tuple(cipher_suites),
         peer_address=_peer_address(single.get(Setting.PEER_ADDRESS, b"")),
+        tickets=1,
+        session=session,
+        session_wait=min(_u32(single.get(Setting.SESSION_WAIT, bytes(4))), MAX_SESSION_WAIT),
+        early_data=_u32(single.get(Setting.EARLY_DATA, bytes(4))) == 1,
     )
 
 
@@ -180,6 +230,14 @@ def messages_of(event: TransportEvent) -> Iterator[Message]:
         yield Message(MessageType.PEER_TRANSPORT_PARAMETERS, body=event.data)
     elif isinstance(event, Selected) and event.alpn is not None:
         yield Message(MessageType.SELECTED_ALPN, body=event.alpn)
+    elif isinstance(event, EarlyDataOffered):
+        yield Message(MessageType.EARLY_DATA, argument=EarlyData.OFFERED, body=event.transport_parameters)
+    elif isinstance(event, EarlyDataAccepted):
+        yield Message(MessageType.EARLY_DATA, argument=EarlyData.ACCEPTED)
+    elif isinstance(event, EarlyDataRefused):
+        yield Message(MessageType.EARLY_DATA, argument=EarlyData.REFUSED)
+    elif isinstance(event, NewSession):
+        yield Message(MessageType.SESSION, body=event.data)
 
 
 class UserspaceEndpoint:

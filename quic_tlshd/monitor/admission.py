@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from netlink.handshake import Accept, MessageType
 from quic_tlshd.monitor.keyring import Keyrings
+from quic_tlshd.monitor.sessions import Sessions
 from quic_tlshd.monitor.signer import Grant
 from quic_tlshd.policy.config import Config
 from quic_tlshd.policy.entries import Loaded
@@ -67,6 +68,7 @@ def admit(
     origin: Origin,
     config: Config,
     loaded: Loaded,
+    sessions: Sessions,
 ) -> Admission:
     """RequestError if it can't be."""
     keyrings = origin.keyrings
@@ -95,7 +97,7 @@ def admit(
     if mode is AuthMode.PSK:
         assert keyrings is not None
         return _admit_psk(request, accept, keyrings)
-    return _admit_x509(request, accept, loaded, keyrings)
+    return _admit_x509(request, accept, loaded, keyrings, sessions)
 
 
 def _peername(role: Role, mode: AuthMode, peername: str | None, origin: Origin) -> str | None:
@@ -113,9 +115,11 @@ def _peername(role: Role, mode: AuthMode, peername: str | None, origin: Origin) 
         raise RequestError(errno.EINVAL, str(error)) from None
 
 
-def _admit_x509(request: HandshakeRequest, accept: Accept, loaded: Loaded, keyrings: Keyrings | None) -> Admission:
+def _admit_x509(
+    request: HandshakeRequest, accept: Accept, loaded: Loaded, keyrings: Keyrings | None, sessions: Sessions
+) -> Admission:
     """What may be signed: with the certificates that the kernel gave, else those of the entries that fit the request,
-    and nothing if it shall show none."""
+    and nothing if it shall show none. A server may resume sessions of these entries."""
     # The kernel names no ALPN: if there is one, it is an option of the socket, which the worker reads.
     alpn = None if keyrings is not None and not request.alpn else request.alpn
     entries = candidates(loaded.registry, request.role, alpn, request.peername)
@@ -133,7 +137,9 @@ def _admit_x509(request: HandshakeRequest, accept: Accept, loaded: Loaded, keyri
         request = replace(request, certificates=tuple([credential.chain for credential in given]))
     else:
         given = [loaded.credentials[chain.id] for entry in entries for chain in entry.certificates]
-    return Admission(request, Grant(request.role, {credential.chain.id: credential for credential in given}))
+    granted = sessions.of(request.entries) if request.role is Role.SERVER else None
+    credentials = {credential.chain.id: credential for credential in given}
+    return Admission(request, Grant(request.role, credentials, sessions=granted))
 
 
 def _admit_psk(request: HandshakeRequest, accept: Accept, keyrings: Keyrings) -> Admission:

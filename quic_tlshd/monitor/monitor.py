@@ -37,6 +37,7 @@ from quic_tlshd.monitor.namespaces import Namespaces
 from quic_tlshd.monitor.notify import notify, notify_reloading
 from quic_tlshd.monitor.privileges import UserError
 from quic_tlshd.monitor.report import describe, located
+from quic_tlshd.monitor.sessions import Sessions
 from quic_tlshd.monitor.workers import WorkerPool
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy import entries
@@ -67,6 +68,7 @@ class Monitor:
         )
         self._kernel = Namespaces(self._accept_kernel)
         self._keyrings = Keyrings(config.keyrings)
+        self._sessions = Sessions(config.ticket_keys)
         self._ids = count(1)
         self._running = 0  # requests in flight
         self._stop = asyncio.Event()
@@ -116,6 +118,7 @@ class Monitor:
                 )
             self._config, self._loaded = config, loaded
             self._keyrings = Keyrings(config.keyrings)
+            self._sessions.use(config.ticket_keys)
             self._pool.use(loaded.registry)
             self._kernel.use(config.netns)
             log.info("reloaded: %d entries", len(loaded.registry.entries))
@@ -169,7 +172,7 @@ class Monitor:
         try:
             if self._stop.is_set():
                 raise RequestError(errno.ETIMEDOUT, "the daemon is stopping")
-            admission = admit(id, accept, origin, self._config, self._loaded)
+            admission = admit(id, accept, origin, self._config, self._loaded, self._sessions)
         except RequestError as error:
             refused.warning("request of %s refused: %s", located(origin.peer, origin.netns), error)
             report(Done(status=error.errno, sockfd=accept.sockfd, reason=str(error)))

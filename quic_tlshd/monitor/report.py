@@ -22,6 +22,8 @@ def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
         facts.append(f"server name {shown(outcome.server_name)}")
     if outcome.status == 0:
         facts += [shown(fact) for fact in (outcome.cipher_suite, outcome.group, outcome.signature_scheme) if fact]
+        facts += ["session resumed"] if outcome.resumed else []
+        facts += ["early data"] if outcome.early_data else []
         facts.append("peer certificate verified" if outcome.peer_chain else "no peer certificate")
         facts.append(f"{outcome.elapsed * 1000:.1f} ms")
         return f"handshake as {request.role.value} with {who} done: {', '.join(facts)}"

@@ -221,7 +221,7 @@ class _Worker:
     def _on_message(self, message: ToMonitor, _fd: int) -> None:
         self._answered = True
         match message:
-            case channel.Sign() | channel.FindPsk():
+            case channel.Sign() | channel.FindPsk() | channel.SealTickets() | channel.ClaimEarlyData():
                 self._grant(message)
             case channel.Outcome(id, outcome):
                 self._finish(id, outcome)
@@ -254,7 +254,7 @@ class _Worker:
         self._channel.send(channel.Ping())
         self._ping = asyncio.get_running_loop().call_later(PING_INTERVAL, self._ping_or_end)
 
-    def _grant(self, message: channel.Sign | channel.FindPsk) -> None:
+    def _grant(self, message: channel.Question) -> None:
         """Answer what a worker asks for, as its request's grant allows."""
         assert self._channel is not None
         job = self.jobs.get(message.id)
@@ -307,9 +307,16 @@ def _is_possible(outcome: HandshakeOutcome, request: HandshakeRequest) -> bool:
     return 0 <= outcome.status <= MAX_STATUS and (outcome.entry is None or outcome.entry in known) and not outcome.tags
 
 
-def _answer(grant: Grant, message: channel.Sign | channel.FindPsk) -> channel.Signature | channel.PskAnswer:
-    if isinstance(message, channel.Sign):
-        signature = grant.sign(message.certificate, message.scheme, message.transcript_hash)
-        return channel.Signature(message.id, signature)
-    found = grant.find_psk(message.identities)
-    return channel.PskAnswer(message.id) if found is None else channel.PskAnswer(message.id, *found)
+def _answer(grant: Grant, message: channel.Question) -> channel.Answer:
+    match message:
+        case channel.Sign(id, certificate, scheme, transcript_hash):
+            return channel.Signature(id, grant.sign(certificate, scheme, transcript_hash))
+        case channel.SealTickets(id, entry, states):
+            return channel.Tickets(id, grant.seal(entry, states))
+        case channel.ClaimEarlyData(id, claim):
+            return channel.EarlyDataAnswer(id, grant.claim(claim))
+        case channel.FindPsk(id, entry, identities):
+            index, found = grant.find_psk(entry, identities) or (-1, b"")
+            if isinstance(found, bytes):
+                return channel.PskAnswer(id, index, state=found)
+            return channel.PskAnswer(id, index, found)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from quic_tlshd.policy.files import read_private
 from quic_tlshd.policy.ini import ConfigError, NamedFile, Section, Source, Warned, empty_section, load_sections
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
 
 SEARCH = (Path("/etc/quic-tlshd/config"), Path("/etc/tlshd/config"))
 REGISTRY_DIRECTORY = Path("/etc/quic-tlshd/registry.d")
+_SHORTEST_TICKET_KEY = 32  # bytes
+_MAXIMUM_TICKET_KEYS = 64 * 1024  # bytes of their file
 ALWAYS_LINKED = (".nvme", ".nfs", ".nfsd")
 
 _X509_KEYS = (
@@ -54,6 +57,7 @@ _OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "netns": ("names",),
     "worker": ("count", "user", "timeout.client", "timeout.server"),
     "registry": ("directory",),
+    "tickets": ("keys",),
 }
 
 
@@ -136,6 +140,7 @@ class Config:
     """The whole configuration. path: the file it came from, None for the built-in one.
 
     keyrings: the auxiliary ones, by name or serial number, those that are always linked left out.
+    ticket_keys: secrets that session tickets are sealed with, by the first, and opened; empty to make some up.
     registry: the folder of entries. registry_source: where it was set, None for a default, which need not exist.
     """
 
@@ -149,6 +154,7 @@ class Config:
     registry: Path
     registry_source: Source | None = None
     netns: Netns = Netns()
+    ticket_keys: tuple[bytes, ...] = field(default=(), repr=False)
     warnings: tuple[Warned, ...] = field(default=())
 
 
@@ -188,6 +194,7 @@ def load(path: Path | None = None) -> Config:
             kernel=upcall.choice("kernel", KernelUpcalls.AUTO),
         ),
         netns=_netns(section("netns")),
+        ticket_keys=_ticket_keys(section("tickets").file("keys")),
         worker=Worker(
             count=worker.integer("count", max(1, min(os.cpu_count() or 1, 64)), 1, 64),
             user=worker.text("user"),
@@ -222,6 +229,22 @@ def _netns(section: Section) -> Netns:
         if name == "all":
             raise section.source_of("names").error("all stands alone")
     return Netns(names)
+
+
+def _ticket_keys(file: NamedFile | None) -> tuple[bytes, ...]:
+    """The secrets of a file that nobody but us may read: one a line, in hexadecimal digits."""
+    if file is None:
+        return ()
+    try:
+        text = read_private(file.path, _MAXIMUM_TICKET_KEYS).decode("ascii")
+        keys = tuple([bytes.fromhex(line) for line in text.splitlines() if line.strip() and not line.startswith("#")])
+    except OSError as error:
+        raise file.source.error(f"{file.path}: {error.strerror or type(error).__name__}") from None
+    except ValueError:
+        raise file.source.error(f"{file.path}: not hexadecimal digits") from None
+    if not keys or min(map(len, keys)) < _SHORTEST_TICKET_KEY:
+        raise file.source.error(f"{file.path}: needs a key, and each {_SHORTEST_TICKET_KEY} bytes at least")
+    return keys
 
 
 def _registry_directory(path: Path | None) -> Path:

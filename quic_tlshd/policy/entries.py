@@ -26,7 +26,8 @@ from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS
 from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, CipherSuite, NamedGroup
-from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
+from quic_tlshd.tls.parameters import DEFAULT_TICKET_LIFETIME, CertificateChain, ClientCertificate
+from quic_tlshd.tls.ticket import MAX_LIFETIME
 
 CodePoint = TypeVar("CodePoint", bound=IntEnum)
 
@@ -41,11 +42,13 @@ _CLIENT_KEYS = (
     "cipher_suites",
     "groups",
     "compress_certificate",
+    "early_data",
 )
-_SERVER_KEYS = (*_CLIENT_KEYS, "client_certificate", "mismatch_alert")
+_SERVER_KEYS = (*_CLIENT_KEYS, "client_certificate", "mismatch_alert", "tickets", "ticket_lifetime")
 _ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _SERVER_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+MAXIMUM_TICKETS = 8  # that a handshake issues
 _MAXIMUM_NAME = 253  # octets of a DNS name in text
 
 
@@ -145,6 +148,9 @@ class _Loader:
             cipher_suites=_code_points(section, "cipher_suites", tuple(CipherSuite)),
             groups=_code_points(section, "groups", tuple(NamedGroup)),
             compress_certificate=_compression(section),
+            tickets=section.integer("tickets", 0, 0, MAXIMUM_TICKETS) if section.text("tickets") else None,
+            ticket_lifetime=section.integer("ticket_lifetime", DEFAULT_TICKET_LIFETIME, 1, MAX_LIFETIME),
+            early_data=section.integer("early_data", 0, 0, 0xFFFFFFFF),
         )
 
     def add_server(self, x509: configuration.X509) -> None:

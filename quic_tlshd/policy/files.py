@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EFBIG, EINVAL, EPERM
+from errno import EACCES, EFBIG, EINVAL, EPERM
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,10 +36,24 @@ def open_private(path: Path) -> int:
     raise OSError(EPERM, "is there, and not a regular file of our own with mode 0600 and no other name")
 
 
+def read_private(path: Path, limit: int) -> bytes:
+    """As `read_regular`, of a file that is root's or our own user's and that only its owner may read; PermissionError
+    for others."""
+    with open_regular(path) as file:
+        status = os.fstat(file.fileno())
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o077:
+            raise PermissionError(EACCES, "not root's or the daemon's own, or others may read it (it should be 0600)")
+        return _read(file, limit)
+
+
 def read_regular(path: Path, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes; OSError for all else."""
     with open_regular(path) as file:
-        data = file.read(limit + 1)
+        return _read(file, limit)
+
+
+def _read(file: BinaryIO, limit: int) -> bytes:
+    data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(EFBIG, f"longer than {limit} bytes")
     return data

@@ -15,7 +15,7 @@ from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS
 from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, CipherSuite, NamedGroup
-from quic_tlshd.tls.parameters import CertificateChain, ClientCertificate
+from quic_tlshd.tls.parameters import DEFAULT_TICKET_LIFETIME, CertificateChain, ClientCertificate
 
 
 class RegistryError(ValueError):
@@ -42,7 +42,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     left-most label; empty for the default, which also serves whoever names no server. certificates: the first one that
     the peer can verify is shown. trust: a key of Registry.trust, empty on a server that asks for no certificate.
     mismatch_alert: for a ClientHello whose ALPN fits while no entry fits its server name. cipher_suites, groups: empty
-    for the defaults. compress_certificate: of both sides' Certificate messages. source: `file:line`.
+    for the defaults. compress_certificate: of both sides' Certificate messages. tickets: how many session tickets a
+    server issues, None for what the transport wants; 0 resumes no session either. ticket_lifetime: in seconds.
+    early_data: bytes, 0 to do without. source: `file:line`.
     """
 
     name: str
@@ -57,6 +59,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     cipher_suites: tuple[CipherSuite, ...] = ()
     groups: tuple[NamedGroup, ...] = ()
     compress_certificate: tuple[CertificateCompressionAlgorithm, ...] = COMPRESSION_ALGORITHMS
+    tickets: int | None = None
+    ticket_lifetime: int = DEFAULT_TICKET_LIFETIME
+    early_data: int = 0
 
     def pairs(self) -> Iterator[tuple[bytes | None, str | None]]:
         """Every (ALPN, server name pattern) that the entry claims; None stands for any and for the default."""

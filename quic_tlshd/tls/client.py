@@ -55,8 +55,8 @@ from quic_tlshd.tls.messages import (
     Finished,
     ServerHello,
 )
-from quic_tlshd.tls.parameters import ClientParameters, Direction, Level, PreSharedKey, Psk
-from quic_tlshd.tls.psk import encode_with_binders, offered_psks, placeholder
+from quic_tlshd.tls.parameters import CertificateChain, ClientParameters, Direction, Level, PreSharedKey, Psk
+from quic_tlshd.tls.psk import certificate_id, encode_with_binders, offered_psks, placeholder
 from quic_tlshd.tls.resumption import begin_session, receive_tickets
 from quic_tlshd.tls.selection import Criteria, choose_certificate, read_criteria
 from quic_tlshd.tls.ticket import Session
@@ -168,9 +168,9 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
         yield send_secret
 
     # Our answer: Certificate and CertificateVerify if asked, and Finished.
-    flight = b""
+    flight, shown = b"", None
     if criteria is not None:
-        flight = yield from _authenticate(parameters, criteria, transcript)
+        flight, shown = yield from _authenticate(parameters, criteria, transcript)
     finished = Finished(finished_verify_data(cipher_suite.hash, client_secret, transcript.digest())).encode()
     transcript.add(finished)
     yield SendMessage(Level.HANDSHAKE, flight + finished)
@@ -191,6 +191,7 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
             parameters.now(),
             resumed,
             extensions.get(X.QUIC_TRANSPORT_PARAMETERS),
+            certificate_id(shown) if shown is not None else b"",
         )
     yield Complete(
         cipher_suite,
@@ -207,9 +208,7 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
     )
 
     # NewSessionTicket, any number of them at any time.
-    return (
-        yield from receive_tickets(parameters, session, master_secret.resumption_master_secret(transcript.digest()))
-    )
+    yield from receive_tickets(parameters, session, master_secret.resumption_master_secret(transcript.digest()))
 
 
 def _client_hello(
@@ -302,17 +301,18 @@ def _read_request(message: bytes) -> Criteria:
 
 def _authenticate(
     parameters: ClientParameters, criteria: Criteria, transcript: Transcript
-) -> Generator[Event, Any, bytes]:
-    """Certificate and CertificateVerify, or an empty Certificate if we have none that the server takes (4.4.2.3)."""
+) -> Generator[Event, Any, tuple[bytes, CertificateChain | None]]:
+    """Certificate and CertificateVerify, or an empty Certificate if we have none that the server takes (4.4.2.3); and
+    the certificate that they show."""
     chosen = choose_certificate(parameters.certificates, criteria)
     if chosen is None:
         nothing = Certificate(()).encode()
         transcript.add(nothing)
-        return nothing
+        return nothing, None
     certificate, scheme = chosen
     flight = compress(certificate_message(certificate), parameters.compression, criteria.compress_certificate)
     transcript.add(flight)
     signature = yield Sign(certificate, scheme, transcript.digest())
     certificate_verify = CertificateVerify(scheme, signature).encode()
     transcript.add(certificate_verify)
-    return flight + certificate_verify
+    return flight + certificate_verify, certificate

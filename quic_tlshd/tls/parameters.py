@@ -98,6 +98,8 @@ CERTIFICATE_SIGNATURE_SCHEMES = tuple(
 path can be verified."""
 
 DEFAULT_TICKET_LIFETIME = 7200
+EARLY_DATA_WINDOW = 10.0
+"""Seconds by which the age of a ticket may seem wrong for early data to be taken (RFC 8446 section 8.3)."""
 
 VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
 """Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
@@ -196,7 +198,7 @@ class ServerParameters:
     transport_parameters: bytes | None = None
     record_size_limit: int | None = None
     find_psk: bool = False
-    early_data_window: float = 10.0
+    early_data_window: float = EARLY_DATA_WINDOW
     now: Callable[[], float] = no_clock
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from hashlib import sha256
 from hmac import compare_digest
 from typing import Any
 
@@ -15,6 +16,7 @@ from quic_tlshd.tls.key_schedule import EarlySecret, finished_verify_data, hash_
 from quic_tlshd.tls.messages import ClientHello
 from quic_tlshd.tls.offer import Offer
 from quic_tlshd.tls.parameters import (
+    CertificateChain,
     ClientCertificate,
     ClientParameters,
     PreSharedKey,
@@ -34,8 +36,8 @@ _MOST_TRIED = 4  # of a client's PSKs that are known here but don't fit
 def offered_psks(parameters: ClientParameters) -> tuple[PreSharedKey, ...]:
     """What a ClientHello offers: the session first, as early data belongs to the first identity.
 
-    A session is for the same server only (section 4.6.1), whose certificates must still verify, and for suites of the
-    same hash; one that does not fit is not offered, and is no error.
+    A session is for the same server only (section 4.6.1), whose certificates must still verify, for suites of the same
+    hash, and for who would still show the certificate that it was made with; one that does not fit is not offered.
     """
     session = parameters.session
     if session is None or parameters.verify_server is None:
@@ -45,6 +47,7 @@ def offered_psks(parameters: ClientParameters) -> tuple[PreSharedKey, ...]:
         and session.server_name == parameters.server_name
         and any(suite.hash == session.hash_name for suite in parameters.cipher_suites)
         and bool(session.peer_chain)
+        and session.own_certificate in (b"", *[certificate_id(each) for each in parameters.certificates])
     )
     if fits:
         try:
@@ -52,6 +55,11 @@ def offered_psks(parameters: ClientParameters) -> tuple[PreSharedKey, ...]:
         except PeerError:
             fits = False
     return (session, *parameters.psks) if fits else parameters.psks
+
+
+def certificate_id(certificate: CertificateChain) -> bytes:
+    """What a session remembers of our certificate."""
+    return sha256(certificate.chain[0]).digest()
 
 
 def placeholder(psks: tuple[PreSharedKey, ...], parameters: ClientParameters) -> bytes:

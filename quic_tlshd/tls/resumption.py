@@ -30,9 +30,11 @@ def begin_session(
     now: float,
     resumed: Session | None,
     transport_parameters: bytes | None,
+    own_certificate: bytes = b"",
 ) -> Session:
     """What all tickets of a connection have in common. `now`: seconds since the epoch. `resumed`: the session that it
-    goes on with, which has been authenticated earlier. `transport_parameters`: the server's, None if not over QUIC."""
+    goes on with, which has been authenticated earlier. `transport_parameters`: the server's, None if not over QUIC.
+    `own_certificate`: the `certificate_id` of what a client showed now."""
     now_ms = round(now * 1000)
     return Session(
         cipher_suite,
@@ -45,6 +47,7 @@ def begin_session(
         server_name,
         peer_chain,
         transport_parameters=b"" if transport_parameters is None else remembered(transport_parameters),
+        own_certificate=own_certificate if resumed is None else resumed.own_certificate,
     )
 
 

@@ -41,6 +41,7 @@ class Session:
     created: when the ticket was issued (server) or received (client), in ms since the epoch. lifetime: in seconds.
     authenticated: when certificates were last verified and signatures made for it, in ms since the epoch.
     peer_chain: DER, the certificates of the other side, empty if it showed none; whoever resumes verifies them again.
+    own_certificate: a client's own, if it showed one, as SHA-256: with another one it is somebody else.
     transport_parameters: over QUIC those of the server's that bind 0-RTT (`early_data.remembered`).
     """
 
@@ -56,6 +57,7 @@ class Session:
     max_early_data: int = 0
     transport_parameters: bytes = b""
     identity: bytes = field(default=b"", repr=False)
+    own_certificate: bytes = b""
 
     @property
     def hash_name(self) -> str:
@@ -92,6 +94,7 @@ class Session:
                 vector8((self.server_name or "").encode("ascii")),
                 vector16(self.transport_parameters),
                 vector16(self.identity),
+                vector8(self.own_certificate),
                 *[vector24(certificate) for certificate in self.peer_chain],
             )
         )
@@ -115,6 +118,7 @@ class Session:
         server_name, at = read_vector(data, at, 1, "server_name")
         transport_parameters, at = read_vector(data, at, 2, "the transport parameters")
         identity, at = read_vector(data, at, 2, "the ticket")
+        own_certificate, at = read_vector(data, at, 1, "our certificate")
         chain = []
         while at < len(data):
             certificate, at = read_vector(data, at, 3, "a certificate", 1)
@@ -132,6 +136,7 @@ class Session:
             max_early_data,
             transport_parameters,
             identity,
+            own_certificate,
         )
 
 

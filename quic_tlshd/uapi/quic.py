@@ -21,6 +21,7 @@ TRANSPORT_ERROR_CRYPTO = 0x0100  # QUIC_TRANSPORT_ERROR_CRYPTO: plus the TLS ale
 
 QUIC_ALPN_MAX_LEN = 128  # of the comma-separated string
 QUIC_TP_EXT_MAX_LEN = 512  # of transport parameters, either way
+MAX_SESSION_TICKET = 4096
 
 
 class ControlMessage(IntEnum):
@@ -46,7 +47,7 @@ class SocketOption(IntEnum):
     CONFIG = 9
     TOKEN = 10  # EINVAL when read on a server
     ALPN = 11  # a comma-separated string
-    SESSION_TICKET = 12
+    SESSION_TICKET = 12  # a server's ticket key; a client's session before the handshake, and a ticket after it
     CRYPTO_SECRET = 13  # to write, while the socket is establishing
     TRANSPORT_PARAM_EXT = 14  # to read ours, to write the peer's, both while the socket is establishing
 

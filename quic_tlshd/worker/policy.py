@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from errno import EACCES, EINVAL
+from time import time
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
@@ -25,6 +26,7 @@ from quic_tlshd.tls.parameters import (
     ServerParameters,
     VerifyChain,
 )
+from quic_tlshd.tls.ticket import Session
 from quic_tlshd.worker.key_shares import KeyShares
 
 
@@ -40,6 +42,7 @@ class Seen:
 
 
 _MAXIMUM_AUTHORITIES = 4096  # bytes
+_SMALL_TICKET = 512  # bytes
 
 
 class Policy:
@@ -76,9 +79,12 @@ class Policy:
                 entry.groups or DEFAULT_GROUPS,
                 certificate_authorities=self._authorities(entry) if asks else (),
                 compression=entry.compress_certificate,
+                tickets=settings.tickets if entry.tickets is None else entry.tickets,
+                ticket_lifetime=entry.ticket_lifetime,
+                max_early_data=entry.early_data if settings.early_data else 0,
             )
 
-        return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit)
+        return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit, now=time)
 
     def client_parameters(self, request: HandshakeRequest, settings: Settings, seen: Seen) -> ClientParameters:
         """EndpointError: EACCES if the registry has no entry for the request, EINVAL if no cipher suite is left."""
@@ -108,6 +114,11 @@ class Policy:
             compatibility_mode=settings.transport_parameters is None,
             record_size_limit=settings.record_size_limit,
             compression=entry.compress_certificate,
+            psk_modes=_psk_modes(settings),
+            session=_session(settings),
+            tickets=settings.session_wait > 0,
+            early_data=settings.early_data and entry.early_data > 0,
+            now=time,
         )
 
     def remember_group(self, request: HandshakeRequest, entry: str, group: NamedGroup | None) -> None:
@@ -157,11 +168,24 @@ def _psk_server(allowed: tuple[bytes, ...], settings: Settings, seen: Seen) -> S
     return ServerParameters(choose, settings.transport_parameters, settings.record_size_limit, find_psk=True)
 
 
+def _session(settings: Settings) -> Session | None:
+    """What a client may resume; not with a ticket that a small ClientHello has no room for."""
+    session = Session.decode(settings.session)
+    if session is not None and settings.small_client_hello and len(session.identity) > _SMALL_TICKET:
+        return None
+    return session
+
+
+def _psk_modes(settings: Settings) -> tuple[PskKeyExchangeMode, ...]:
+    """Over QUIC psk_ke too, which is all that some servers do there."""
+    over_quic = settings.transport_parameters is not None
+    return (PskKeyExchangeMode.PSK_DHE_KE, *([PskKeyExchangeMode.PSK_KE] if over_quic else []))
+
+
 def _psk_client(
     request: HandshakeRequest, alpn: tuple[bytes, ...], settings: Settings, key_shares: KeyShares
 ) -> ClientParameters:
-    """All identities in one ClientHello; over QUIC psk_ke too, which is all that some servers do there."""
-    over_quic = settings.transport_parameters is not None
+    """All identities in one ClientHello."""
     hashes = {psk.hash_name for psk in request.psks}
     suites = _usable((), settings)
     return ClientParameters(
@@ -172,10 +196,10 @@ def _psk_client(
         transport_parameters=settings.transport_parameters,
         cipher_suites=_offered(tuple([suite for suite in suites if suite.hash in hashes])),
         key_shares=key_shares.predict(PSK, request.peername, DEFAULT_GROUPS, small=settings.small_client_hello),
-        compatibility_mode=not over_quic,
+        compatibility_mode=settings.transport_parameters is None,
         record_size_limit=settings.record_size_limit,
         psks=request.psks,
-        psk_modes=(PskKeyExchangeMode.PSK_DHE_KE, *([PskKeyExchangeMode.PSK_KE] if over_quic else [])),
+        psk_modes=_psk_modes(settings),
     )
 
 

@@ -26,36 +26,30 @@ import msgspec
 
 from quic_tlshd import __version__, channel
 from quic_tlshd.channel import Channel, ChannelError, ToWorker
-from quic_tlshd.endpoint.interface import Endpoint, EndpointError
+from quic_tlshd.endpoint.interface import Endpoint, EndpointError, Settings
 from quic_tlshd.endpoint.quic_kernel import QuicKernelEndpoint
 from quic_tlshd.endpoint.tcp_ktls import TcpEndpoint
 from quic_tlshd.endpoint.userspace import UserspaceEndpoint
 from quic_tlshd.policy.registry import Registry
-from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
+from quic_tlshd.request import AuthMode, HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.status import alert_of, outcome_of
-from quic_tlshd.tls.alert import PeerAlertError
+from quic_tlshd.tls.alert import PeerAlertError, PeerError
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import (
-    ClaimEarlyData,
-    Complete,
-    FindPsk,
-    FoundPsk,
-    NewSession,
-    SealTickets,
-    Selected,
-    Sign,
-)
+from quic_tlshd.tls.events import Answer, Complete, FindPsk, NewSession, Question, SealTickets, Selected
 from quic_tlshd.tls.keylog import with_key_log
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.uapi.quic import IPPROTO_QUIC
 from quic_tlshd.uapi.sockopt import LongOptionsSocket
 from quic_tlshd.worker.policy import Policy, Seen
+from quic_tlshd.worker.questions import answer_of, answer_with, message_of
 
 log = logging.getLogger(__name__)
 
 CANCELLED = HandshakeOutcome(reason="the request was cancelled")
 _FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
+_MARGIN = 0.25  # seconds of a request's time that waiting for a ticket leaves
+_MOST_LATER = 256  # clients that may wait for tickets after their handshakes
 
 
 class Worker:
@@ -68,8 +62,9 @@ class Worker:
         self._key_log = key_log
         self.ended = asyncio.get_running_loop().create_future()
         self._policy = Policy(Registry())
-        self._answers: dict[int, asyncio.Future[bytes | FoundPsk | None]] = {}
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._later: set[asyncio.Task[None] | None] = set()
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._on_message, self._on_end, fds=True)
         self._channel.send(channel.Ready(__version__))
 
@@ -85,10 +80,10 @@ class Worker:
             case channel.Cancel(id):
                 if id in self._tasks:
                     self._tasks[id].cancel()
-            case channel.Signature(id, signature):
-                self._answer(id, signature)
-            case channel.PskAnswer(id, index, psk):
-                self._answer(id, None if psk is None else FoundPsk(index, psk))
+            case channel.Signature() | channel.PskAnswer() | channel.Tickets() | channel.EarlyDataAnswer():
+                future = self._answers.pop(message.id, None)
+                if future is not None and not future.done():
+                    future.set_result(answer_of(message))
             case channel.UseRegistry():
                 self._use(fd)
 
@@ -106,11 +101,6 @@ class Worker:
         except Exception as error:  # better none than one with the wrong policy
             log.exception("the registry can't be used")
             self._on_end(ChannelError(repr(error)))
-
-    def _answer(self, id: int, answer: bytes | FoundPsk | None) -> None:  # noqa: A002
-        future = self._answers.pop(id, None)
-        if future is not None and not future.done():
-            future.set_result(answer)
 
     def _log_keys(self, line: str) -> None:
         """One write for each line, so that those of several workers don't mix."""
@@ -132,6 +122,7 @@ class Worker:
         outcome = CANCELLED
         seen = Seen()
         endpoint: Endpoint | None = None
+        later = 0.0  # seconds that a client goes on after its outcome, for a session to resume
         try:
             async with asyncio.timeout(request.timeout):
                 endpoint = open_endpoint(fd)
@@ -142,24 +133,43 @@ class Worker:
                 else:
                     handshake = client_handshake(policy.client_parameters(request, settings, seen))
                 engine = Engine(handshake if self._key_log < 0 else with_key_log(handshake, self._log_keys))
-                complete = await self._drive(request, engine, endpoint, seen)
+                complete = await self._drive(request, engine, endpoint, settings, seen)
             policy.remember_group(request, complete.entry, complete.group)
+            if not settings.session_first:
+                later = settings.session_wait
+            elif settings.session_wait:
+                left = began + request.timeout - time.monotonic() - _MARGIN
+                await keep_session(engine, endpoint, min(settings.session_wait, left))
             outcome = success(complete)
         except Exception as error:
             outcome = outcome_of(error)
             log.debug("handshake %d failed", request.id, exc_info=error)
-            if endpoint is not None and (alert := alert_of(error)) is not None:
-                with suppress(EndpointError, PeerAlertError, TimeoutError):
-                    await asyncio.wait_for(endpoint.fail(alert, alert.label), _FAIL_TIMEOUT)
+            await fail(endpoint, error)
         finally:
             self._answers.pop(request.id, None)
             self._tasks.pop(request.id, None)
-            if endpoint is not None:
+            if endpoint is not None and not later:
                 endpoint.close()
             outcome = msgspec.structs.replace(outcome, **asdict(seen), elapsed=time.monotonic() - began)
             self._channel.send(channel.Outcome(request.id, outcome))
+        if endpoint is not None and later:
+            await self._go_on(engine, endpoint, later)
 
-    async def _drive(self, request: HandshakeRequest, engine: Engine, endpoint: Endpoint, seen: Seen) -> Complete:
+    async def _go_on(self, engine: Engine, endpoint: Endpoint, seconds: float) -> None:
+        """A client's connection is in use by now, and a ticket may come on it."""
+        try:
+            if len(self._later) < _MOST_LATER:
+                self._later.add(asyncio.current_task())
+                await keep_session(engine, endpoint, seconds)
+        except PeerError as error:
+            await fail(endpoint, error)
+        finally:
+            self._later.discard(asyncio.current_task())
+            endpoint.close()
+
+    async def _drive(
+        self, request: HandshakeRequest, engine: Engine, endpoint: Endpoint, settings: Settings, seen: Seen
+    ) -> Complete:
         """Carry events from the engine to the transport, and bytes from the transport to the engine."""
         events = engine.start()
         while True:
@@ -167,10 +177,9 @@ class Worker:
                 if isinstance(event, Complete):
                     await endpoint.finish()
                     return event
-                if isinstance(event, Sign | FindPsk):
-                    events = engine.answer(await self._ask(request, event))
+                if isinstance(event, Question):
+                    events = engine.answer(await self._ask(request, event, settings.ticket_key))
                     break
-                assert not isinstance(event, SealTickets | ClaimEarlyData | NewSession), "no entry allows sessions"
                 if isinstance(event, Selected):
                     seen.alpn, seen.server_name, seen.entry = event.alpn, event.server_name, event.entry
                 await endpoint.apply(event)
@@ -178,15 +187,34 @@ class Worker:
                 level, data = await endpoint.receive()
                 events = engine.receive(level, data)
 
-    async def _ask(self, request: HandshakeRequest, event: Sign | FindPsk) -> bytes | FoundPsk | None:
-        """Ask the monitor, which has the keys."""
-        future: asyncio.Future[bytes | FoundPsk | None] = asyncio.get_running_loop().create_future()
+    async def _ask(self, request: HandshakeRequest, question: Question, ticket_key: bytes) -> Answer:
+        """Ask the monitor, which has the keys, but for a transport's own ticket key."""
+        if ticket_key and request.auth_mode is AuthMode.X509 and isinstance(question, FindPsk | SealTickets):
+            return answer_with(ticket_key, question)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.id] = future
-        if isinstance(event, Sign):
-            self._channel.send(channel.Sign(request.id, event.certificate.id, event.scheme, event.transcript_hash))
-        else:
-            self._channel.send(channel.FindPsk(request.id, event.identities))
+        self._channel.send(message_of(request.id, question))
         return await future
+
+
+async def keep_session(engine: Engine, endpoint: Endpoint, seconds: float) -> None:
+    """Wait for the server's first tickets, that long at most, and give the transport what it shall keep of them.
+    PeerError if what comes is wrong."""
+    with suppress(TimeoutError, EndpointError, PeerAlertError):
+        async with asyncio.timeout(seconds):
+            is_kept = False
+            while not is_kept:
+                for event in engine.receive(*await endpoint.receive()):
+                    assert isinstance(event, NewSession)  # there is nothing else after Complete
+                    await endpoint.apply(event)
+                    is_kept = True
+
+
+async def fail(endpoint: Endpoint | None, error: Exception) -> None:
+    """Tell the peer, if the error stands for an alert and there is anybody to tell it."""
+    if endpoint is not None and (alert := alert_of(error)) is not None:
+        with suppress(EndpointError, PeerAlertError, TimeoutError):
+            await asyncio.wait_for(endpoint.fail(alert, alert.label), _FAIL_TIMEOUT)
 
 
 def open_endpoint(fd: int) -> Endpoint:
@@ -216,4 +244,6 @@ def success(complete: Complete) -> HandshakeOutcome:
         signature_scheme=None if complete.signature_scheme is None else complete.signature_scheme.name,
         peer_chain=complete.peer_chain,
         psk_identity=complete.psk_identity,
+        resumed=complete.resumed,
+        early_data=complete.early_data,
     )

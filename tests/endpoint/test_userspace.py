@@ -20,6 +20,7 @@ from quic_tlshd.endpoint.userspace import (
     CRYPTO_CHUNK,
     MAX_CIPHER_SUITES,
     MAX_PACKET,
+    MAX_SESSION_WAIT,
     MAX_TRANSPORT_PARAMETERS,
     Message,
     MessageType,
@@ -84,6 +85,7 @@ async def test_settings(stack: Stack) -> None:
         client_certificate=ClientCertificate.REQUIRE,
         cipher_suites=(0x1301, 0x1303),
         peer_address="192.0.2.1 port 4711",
+        tickets=1,
     )
 
 
@@ -104,7 +106,17 @@ def test_certificate_request(value: int, wish: ClientCertificate | None, shows: 
 
 def test_only_the_transport_parameters_are_required() -> None:
     body = encode_attributes([(99, b"of a later version"), (int(Setting.TRANSPORT_PARAMETERS), b"")])
-    assert decode_settings(body) == Settings(transport_parameters=b"")
+    assert decode_settings(body) == Settings(transport_parameters=b"", tickets=1)
+
+
+def test_sessions() -> None:
+    body = encode_settings(b"", session=b"kept", session_wait=5, early_data=True)
+    settings = decode_settings(body)
+    assert (settings.session, settings.session_wait, settings.early_data) == (b"kept", 5, True)
+    assert not settings.session_first
+    assert "kept" not in repr(settings)
+    assert decode_settings(encode_settings(b"", session_wait=3600)).session_wait == MAX_SESSION_WAIT
+    assert not decode_settings(SETTINGS + encode_attributes([(int(Setting.EARLY_DATA), bytes(4))])).early_data
 
 
 @pytest.mark.parametrize(
@@ -112,6 +124,8 @@ def test_only_the_transport_parameters_are_required() -> None:
     [
         b"",
         encode_attributes([(int(Setting.CERTIFICATE_REQUEST), struct.pack("=I", 1))]),
+        SETTINGS + encode_attributes([(int(Setting.SESSION), bytes(4097))]),
+        SETTINGS + encode_attributes([(int(Setting.EARLY_DATA), b"\1")]),
         SETTINGS + encode_attributes([(int(Setting.CERTIFICATE_REQUEST), b"\1")]),
         SETTINGS + encode_attributes([(int(Setting.CIPHER_SUITE), b"\x13\x01")]),
         SETTINGS + encode_attributes([(int(Setting.TRANSPORT_PARAMETERS), b"parameters")]),

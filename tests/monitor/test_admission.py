@@ -11,6 +11,7 @@ import pytest
 from netlink.handshake import Accept, AuthMode, MessageType
 from quic_tlshd.monitor.admission import MAXIMUM_TIMEOUT, Origin, RequestError, admit
 from quic_tlshd.monitor.keyring import Keyrings
+from quic_tlshd.monitor.sessions import Sessions
 from quic_tlshd.policy import config, entries
 from quic_tlshd.request import HandshakeRequest
 from tests.peers import pki
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def admitted(folder: Path, accept: Accept, origin: Origin = USER) -> HandshakeRequest:
     configuration = config.load(folder / "config")
-    return admit(1, accept, origin, configuration, entries.load(configuration)).request
+    return admit(1, accept, origin, configuration, entries.load(configuration), Sessions(())).request
 
 
 def client(peername: str | None, *alpn: bytes, timeout: int = 0) -> Accept:

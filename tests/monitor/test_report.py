@@ -35,6 +35,9 @@ def test_usual_lines() -> None:
         "handshake as server with 192.0.2.1 port 4711 failed: entry h3, ALPN offered h3, smb, server name a.example, "
         "alert bad_certificate sent, EACCES: why"
     )
+    assert "X25519, session resumed, early data, no peer" in describe(
+        REQUEST, replace(DONE, resumed=True, early_data=True)
+    )
     client = replace(REQUEST, role=Role.CLIENT, peername="2001:db8::1")
     assert describe(client, replace(DONE, peer="")).startswith(
         "handshake as client with 2001:db8::1 (pid 7 uid 0) done: "

@@ -67,6 +67,12 @@ class Daemon:
             raise AssertionError(self._report("does not end")) from None
         assert status == 0, self._report(f"ended with status {status}")
 
+    def reload(self) -> None:
+        """Have it take what the configuration says now; AssertionError if it doesn't."""
+        before = sum("reloaded:" in line for line in self.log())
+        os.kill(self.pid, signal.SIGHUP)
+        self.wait_for_log("reloaded:", before + 1)
+
     def kill(self) -> None:
         """SIGKILL, also when it is suspended."""
         assert self._process is not None

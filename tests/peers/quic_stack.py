@@ -18,7 +18,7 @@ TIMEOUT = 20.0  # seconds, for whatever one waits for
 
 @dataclass
 class Stack:
-    """One side. secrets: by (message type, level); the rest as the daemon gave it."""
+    """One side. secrets: by (message type, level); sent: CRYPTO; the rest as the daemon gave it, or gets it."""
 
     transport_parameters: bytes
     certificate_request: int = 0
@@ -27,11 +27,24 @@ class Stack:
     peer_transport_parameters: bytes | None = None
     alpn: bytes | None = None
     alert: int | None = None
+    session: bytes = b""
+    session_wait: int = 0
+    wants_early_data: bool = False
+    sessions: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    early_data: list[int] = field(default_factory=list)
+    sent: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sock, self.daemons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.setblocking(False)
-        settings = encode_settings(self.transport_parameters, self.certificate_request, peer_address=PEER)
+        settings = encode_settings(
+            self.transport_parameters,
+            self.certificate_request,
+            peer_address=PEER,
+            session=self.session,
+            session_wait=self.session_wait,
+            early_data=self.wants_early_data,
+        )
         self.sock.send(Message(userspace.MessageType.SETTINGS, body=settings).encode())
 
     async def pump(self) -> None:
@@ -41,6 +54,7 @@ class Stack:
             message = Message.decode(packet)
             match message.type:
                 case userspace.MessageType.CRYPTO:
+                    self.sent.append(message)
                     await self._carry(message)
                 case userspace.MessageType.ALERT:
                     self.alert = message.argument
@@ -51,6 +65,10 @@ class Stack:
                     self.peer_transport_parameters = message.body
                 case userspace.MessageType.SELECTED_ALPN:
                     self.alpn = message.body
+                case userspace.MessageType.SESSION:
+                    self.sessions.put_nowait(message.body)
+                case userspace.MessageType.EARLY_DATA:
+                    self.early_data.append(message.argument)
 
     async def _carry(self, message: Message) -> None:
         assert self.peer is not None
@@ -81,9 +99,15 @@ async def handshake(
     peername: str = "localhost",
     auth_mode: AuthMode = AuthMode.UNAUTH,
     certificate_request: int = 0,
+    session: bytes = b"",
+    session_wait: int = 0,
+    early_data: bool = False,
+    server_transport_parameters: bytes = b"server parameters",
 ) -> Result:
-    """A handshake between two upcalls, which may be one daemon's."""
-    client, server = Stack(b"client parameters"), Stack(b"server parameters", certificate_request)
+    """A handshake between two upcalls, which may be one daemon's. With a session_wait the client's session is waited
+    for too, which is in its `sessions`."""
+    client = Stack(b"client parameters", session=session, session_wait=session_wait, wants_early_data=early_data)
+    server = Stack(server_transport_parameters, certificate_request, wants_early_data=early_data)
     client.peer, server.peer = server, client
     pumps = [asyncio.create_task(stack.pump()) for stack in (client, server)]
     wanted = [
@@ -98,6 +122,8 @@ async def handshake(
     try:
         async with asyncio.timeout(TIMEOUT):
             done = await asyncio.gather(*wanted)
+            if session_wait and not any(end.status for end in done):
+                client.sessions.put_nowait(await client.sessions.get())
             for stack in (client, server):  # what the daemon sent is there by now
                 stack.sock.shutdown(socket.SHUT_RD)
             await asyncio.gather(*pumps)

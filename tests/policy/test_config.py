@@ -185,3 +185,41 @@ def test_any_text_loads_or_is_a_config_error(tmp_path_factory: pytest.TempPathFa
     path.write_text(f"[debug]\n{text}", newline="")
     with suppress(ConfigError):
         assert config.load(path).path == path
+
+
+def ticket_keys(tmp_path: Path, text: str, mode: int = 0o600) -> tuple[bytes, ...]:
+    (tmp_path / "keys").write_text(text)
+    (tmp_path / "keys").chmod(mode)
+    return config.load(written(tmp_path, "[tickets]\nkeys=keys\n")).ticket_keys
+
+
+def test_ticket_keys(tmp_path: Path) -> None:
+    text = f"# the newest\n{'0a' * 32}\n\n{'0b' * 48}\n"
+    assert ticket_keys(tmp_path, text) == (b"\x0a" * 32, b"\x0b" * 48)
+    assert config.load(written(tmp_path, "")).ticket_keys == ()
+    assert "0a0a" not in repr(config.load(written(tmp_path, "[tickets]\nkeys=keys\n")))
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "reason"),
+    [
+        ("", 0o600, "needs a key"),
+        ("# none yet\n", 0o600, "needs a key"),
+        ("0a" * 31, 0o600, "32 bytes at least"),
+        ("0a" * 32 + "\n0b", 0o600, "32 bytes at least"),
+        ("secret" * 20, 0o600, "not hexadecimal"),
+        ("ü" * 64, 0o600, "not hexadecimal"),
+        ("0a" * 32, 0o640, "others may read it"),
+        ("0a" * 32, 0o604, "others may read it"),
+    ],
+)
+def test_ticket_keys_that_can_not_be_used(tmp_path: Path, text: str, mode: int, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as refused:
+        ticket_keys(tmp_path, text, mode)
+    assert str(refused.value).startswith(f"{tmp_path}/config:2: ")
+    assert text not in str(refused.value) or not text
+
+
+def test_a_file_of_ticket_keys_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load(written(tmp_path, "[tickets]\nkeys=nowhere\n"))

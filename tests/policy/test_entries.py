@@ -53,7 +53,7 @@ def test_entry_with_everything(folder: Path) -> None:
         "# comment\n[entry h3]\nrole=server\nalpn=h3;h3-29;\nserver_name=WWW.example.org;*.b.example\n"
         "certificate=a.pem\nprivate_key=a.key\ntruststore=ca.pem\nclient_certificate=require\n"
         "mismatch_alert=no_application_protocol\ncipher_suites=TLS_AES_256_GCM_SHA384\ngroups=x25519;secp256r1\n"
-        "compress_certificate=zlib\n",
+        "compress_certificate=zlib\ntickets=3\nticket_lifetime=604800\nearly_data=16384\n",
     )
     entry = result.registry.entry("h3")
     ca = str(folder / "registry.d" / "ca.pem")
@@ -71,6 +71,9 @@ def test_entry_with_everything(folder: Path) -> None:
         cipher_suites=(CipherSuite.TLS_AES_256_GCM_SHA384,),
         groups=(NamedGroup.X25519, NamedGroup.SECP256R1),
         compress_certificate=(CertificateCompressionAlgorithm.ZLIB,),
+        tickets=3,
+        ticket_lifetime=604800,
+        early_data=16384,
     )
     assert result.registry.trust[ca].certificates == (ROOT.der,)
     assert entry is not None
@@ -164,6 +167,11 @@ def test_several_certificates_and_several_files(folder: Path) -> None:
         ("[entry a]\nrole=client\nserver_name=*\n", 3, "not a DNS name"),
         ("[entry a]\nrole=client\nserver_name=a..example\n", 3, "not a DNS name"),
         ("[entry a]\ncertificate=a.pem\nprivate_key=a.key\nserver_name=127.0.0.1\n", 4, "can't name an address"),
+        ("[entry a]\nrole=client\ntickets=1\n", 3, "has no key 'tickets'"),
+        ("[entry a]\nrole=client\nearly_data=-1\n", 3, "not in 0 to 4294967295"),
+        ("[entry a]\ncertificate=a.pem\nprivate_key=a.key\ntickets=9\n", 4, "not in 0 to 8"),
+        ("[entry a]\ncertificate=a.pem\nprivate_key=a.key\nticket_lifetime=604801\n", 4, "not in 1 to 604800"),
+        ("[entry a]\ncertificate=a.pem\nprivate_key=a.key\nticket_lifetime=0\n", 4, "not in 1 to 604800"),
         ("[entry a]\nrole=client\ngroups=x25518\n", 3, "not one of"),
         ("[entry a]\nrole=client\ngroups=ffdhe2048\n", 3, "not one of"),
         ("[entry a]\nrole=client\ncipher_suites=TLS_NULL\n", 3, "not one of TLS_AES_128_GCM_SHA256"),

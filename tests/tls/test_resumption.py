@@ -172,7 +172,8 @@ def test_the_clients_identity_goes_along() -> None:
     chain = identity("p256", "client").chain
     session = first(**MUTUAL)
     assert_resumed(duel(session, **MUTUAL).run(), client_chain=chain)
-    assert_resumed(duel(session, request=ClientCertificate.REQUEST).run(), client_chain=chain)
+    asked = {**MUTUAL, "request": ClientCertificate.REQUEST}
+    assert_resumed(duel(session, **asked).run(), client_chain=chain)
 
 
 @pytest.mark.parametrize("alert", [A.CERTIFICATE_EXPIRED, A.CERTIFICATE_REVOKED, A.UNKNOWN_CA])
@@ -188,12 +189,13 @@ def test_a_client_with_new_certificates_after_the_old_ones_ended() -> None:
     def verify(chain: tuple[bytes, ...]) -> Any:
         return distrust(A.CERTIFICATE_EXPIRED)(chain) if chain == old else trust(chain)
 
-    done = duel(
-        first(**MUTUAL), request=ClientCertificate.REQUIRE, client_key="p384", choice={"verify_client": verify}
-    ).run()
-    assert_full(done)
-    assert done.server.complete is not None
-    assert done.server.complete.peer_chain == identity("p384", "client").chain
+    both = (identity("p384", "client").certificate, identity("p256", "client").certificate)
+    options: dict[str, Any] = {"request": ClientCertificate.REQUIRE, "client_key": "p384"}
+    started = duel(first(**MUTUAL), **options, client={"certificates": both}, choice={"verify_client": verify})
+    assert X.PRE_SHARED_KEY in hello_of(started).extensions
+    assert_full(started.run())
+    assert started.server.complete is not None
+    assert started.server.complete.peer_chain == identity("p384", "client").chain
 
 
 def test_a_session_without_certificates_is_none_where_they_are_required() -> None:
@@ -204,7 +206,7 @@ def test_a_session_without_certificates_is_none_where_they_are_required() -> Non
 
 
 def test_a_session_with_certificates_is_none_where_they_are_not_wanted() -> None:
-    assert_full(duel(first(**MUTUAL), request=ClientCertificate.NONE).run())
+    assert_full(duel(first(**MUTUAL), request=ClientCertificate.NONE, client_key="p256").run())
 
 
 def test_an_anonymous_client_stays_so_where_certificates_are_welcome() -> None:
@@ -325,6 +327,18 @@ def test_what_can_not_be_resumed_is_not_offered(options: dict[str, Any]) -> None
 
 def test_a_session_that_nobody_was_authenticated_in_is_not_offered() -> None:
     assert X.PRE_SHARED_KEY not in hello_of(duel(replace(first(), peer_chain=()))).extensions
+
+
+def test_a_session_is_for_who_would_show_the_same_certificate() -> None:
+    """Or a client without one, or with a newer one, would go on as who it was."""
+    session = first(**MUTUAL)
+    renewed = duel(session, **MUTUAL).run().client.sessions[0]
+    for kept in (session, renewed):
+        for key, is_offered in (("p256", True), ("p384", False), (None, False)):
+            hello = hello_of(duel(kept, client_key=key))
+            assert (X.PRE_SHARED_KEY in hello.extensions) == is_offered
+    anonymous = first(request=ClientCertificate.REQUEST)
+    assert X.PRE_SHARED_KEY in hello_of(duel(anonymous, client_key="p256")).extensions
 
 
 def test_modes_are_there_for_tickets_only_too() -> None:

@@ -24,6 +24,7 @@ SESSION = Session(
     1024,
     b"limits",
     b"the ticket",
+    b"c" * 32,
 )
 NOW = 1_500_000_000.0
 HOUR, DAY = 3600, 86400

@@ -12,6 +12,7 @@ from quic_tlshd.request import AuthMode, HandshakeRequest, Role
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import ClientCertificate, Psk
+from quic_tlshd.tls.ticket import Session
 from quic_tlshd.worker.key_shares import REMEMBERED, KeyShares
 from quic_tlshd.worker.policy import Policy, Seen
 from tests.peers import pki
@@ -137,3 +138,27 @@ def test_a_client_must_know_whom_it_verifies() -> None:
     with pytest.raises(EndpointError) as caught:
         POLICY.client_parameters(request(Role.CLIENT, peername=None), Settings(), Seen())
     assert caught.value.errno == EACCES
+
+
+def test_a_small_client_hello_has_no_ticket_that_would_fill_a_packet() -> None:
+    for size, is_offered in ((200, True), (512, True), (513, False)):
+        session = Session(CipherSuite.TLS_AES_128_GCM_SHA256, b"k" * 32, 0, 60, 0, 0, b"h3", None, identity=bytes(size))
+        for small in (False, True):
+            settings = Settings(transport_parameters=b"", small_client_hello=small, session=session.encode())
+            parameters = POLICY.client_parameters(request(Role.CLIENT), settings, Seen())
+            assert parameters.session == (session if is_offered or not small else None)
+
+
+def test_tickets_are_what_the_entry_or_else_the_transport_says() -> None:
+    for of_entry, of_transport, issued in ((None, 1, 1), (None, 0, 0), (0, 1, 0), (2, 0, 2), (2, 1, 2)):
+        policy = Policy(Registry((Entry(name="server", role=Role.SERVER, source="", tickets=of_entry),)))
+        parameters = policy.server_parameters(request(Role.SERVER), Settings(tickets=of_transport), Seen())
+        assert parameters.choose(None, ()).tickets == issued
+
+
+@pytest.mark.parametrize("of_transport", [False, True])
+@pytest.mark.parametrize("of_entry", [0, 1000])
+def test_early_data_needs_both(of_entry: int, of_transport: bool) -> None:
+    policy = Policy(Registry((Entry(name="server", role=Role.SERVER, source="", early_data=of_entry),)))
+    parameters = policy.server_parameters(request(Role.SERVER), Settings(early_data=of_transport), Seen())
+    assert parameters.choose(None, ()).max_early_data == (of_entry if of_transport else 0)
