@@ -12,10 +12,12 @@ from cryptography import x509
 
 from quic_tlshd.control.start import refusals
 from quic_tlshd.policy import config as configuration
+from quic_tlshd.policy.certificates import key_text
 from quic_tlshd.policy.config import ConfigError
 from quic_tlshd.policy.entries import Loaded, load
 from quic_tlshd.policy.ini import Warned
-from quic_tlshd.policy.registry import Entry, alpn_text
+from quic_tlshd.policy.ocsp import must_staple
+from quic_tlshd.policy.registry import Entry, OcspResponse, alpn_text
 from quic_tlshd.request import Role
 from quic_tlshd.tls.parameters import CertificateChain
 
@@ -23,16 +25,19 @@ EXPIRES_SOON = 30  # days
 
 
 class CertificateRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate that an entry shows. days_left: whole days until the first of its chain expires, negative after."""
+    """A certificate that an entry shows. days_left: whole days until the first of its chain expires, negative after.
+    ocsp_until: when the OCSP response that is stapled to it expires, in UTC, or empty."""
 
     entry: str
     id: str
     subject: str
     names: tuple[str, ...]
+    key: str
     schemes: tuple[str, ...]
     chain: int
     not_after: str
     days_left: int
+    ocsp_until: str
 
 
 class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +81,7 @@ def check(path: Path | None, now: datetime | None = None) -> Report:
         return Report(config=shown, errors=(*_errors(warned), *_lines(error)), warnings=_warnings(warned))
     warned += loaded.warnings
     rows = [
-        _certificate_row(entry, certificate, now)
+        _certificate_row(entry, certificate, loaded.registry.responses.get(certificate.id), now)
         for entry in loaded.registry.entries
         for certificate in entry.certificates
     ]
@@ -118,6 +123,9 @@ def _suspicions(entry: Entry, rows: list[CertificateRow]) -> Iterator[str]:
     for row in rows:
         if not row.names:
             yield f"{where}: the certificate of {row.subject} has no subjectAltName: clients will refuse it"
+    for row, certificate in zip(rows, entry.certificates, strict=True):
+        if not row.ocsp_until and must_staple(x509.load_der_x509_certificate(certificate.chain[0])):
+            yield f"{where}: the certificate of {row.subject} needs an OCSP response: clients will refuse it without"
     names = {name.lower() for row in rows for name in row.names}
     for pattern in entry.server_name if names else ():
         if pattern not in names and f"*.{pattern.partition('.')[2]}" not in names:
@@ -132,7 +140,9 @@ def _expiring(rows: list[CertificateRow]) -> list[str]:
     ]
 
 
-def _certificate_row(entry: Entry, certificate: CertificateChain, now: datetime) -> CertificateRow:
+def _certificate_row(
+    entry: Entry, certificate: CertificateChain, response: OcspResponse | None, now: datetime
+) -> CertificateRow:
     members = [x509.load_der_x509_certificate(der) for der in certificate.chain]
     until = min(member.not_valid_after_utc for member in members)
     return CertificateRow(
@@ -140,10 +150,12 @@ def _certificate_row(entry: Entry, certificate: CertificateChain, now: datetime)
         id=certificate.id,
         subject=members[0].subject.rfc4514_string(),
         names=_names(members[0]),
+        key=key_text(members[0]),
         schemes=tuple(scheme.name.lower() for scheme in certificate.schemes),
         chain=len(members),
         not_after=f"{until:%Y-%m-%d}",
         days_left=(until - now).days,
+        ocsp_until="" if response is None else f"{datetime.fromtimestamp(response.until, UTC):%Y-%m-%d %H:%M}",
     )
 
 

@@ -101,12 +101,12 @@ def _entry_table(rows: Sequence[EntryRow]) -> Table:
 
 
 def _certificate_table(rows: Sequence[CertificateRow]) -> Table:
-    table = _table("Certificates", "Entry", "Subject", "Names", "Scheme", "Chain", "Valid until")
+    table = _table("Certificates", "Entry", "Subject", "Names", "Key", "Chain", "Valid until", "OCSP until")
     for row in rows:
         left = f"{row.not_after} ({row.days_left} days)"
         colour = "red" if row.days_left < 0 else "yellow" if row.days_left < EXPIRES_SOON else "green"
-        cells = (row.entry, row.subject, "\n".join(row.names), row.schemes[0], str(row.chain))
-        table.add_row(*map(escape, cells), f"[{colour}]{left}[/]")
+        cells = (row.entry, row.subject, "\n".join(row.names), row.key, str(row.chain))
+        table.add_row(*map(escape, cells), f"[{colour}]{left}[/]", row.ocsp_until or "-")
     return table
 
 

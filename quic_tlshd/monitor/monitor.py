@@ -21,6 +21,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from ipaddress import IPv6Address
 from itertools import count
 from pathlib import Path
@@ -38,12 +39,14 @@ from quic_tlshd.monitor.notify import notify, notify_reloading
 from quic_tlshd.monitor.privileges import UserError
 from quic_tlshd.monitor.report import describe, located
 from quic_tlshd.monitor.sessions import Sessions
+from quic_tlshd.monitor.threads import in_thread
 from quic_tlshd.monitor.workers import WorkerPool
 from quic_tlshd.policy import config as configuration
-from quic_tlshd.policy import entries
+from quic_tlshd.policy import entries, refresh
 from quic_tlshd.policy.config import Config, ConfigError, KernelUpcalls
 from quic_tlshd.policy.entries import Loaded
 from quic_tlshd.policy.files import open_private
+from quic_tlshd.policy.refresh import Refresher
 from quic_tlshd.request import HandshakeOutcome, Role
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ class Monitor:
         self._config = config
         self._path = path
         self._loaded = entries.load(config)
+        self._refresher = Refresher(self._loaded)
         self._pool = WorkerPool(config.worker.count, config.worker.user, level, _open_key_log(config))
         self._upcalls = UpcallServer(
             str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode, group=_group(config)
@@ -90,7 +94,9 @@ class Monitor:
             await self._open_kernel()
             log.info("ready: %d entries, upcalls at %s", len(self._loaded.registry.entries), self._config.upcall.socket)
             notify("READY=1")
+            refreshing = asyncio.create_task(self._refresh())
             await self._stop.wait()
+            refreshing.cancel()
             notify("STOPPING=1")
             await self._drain()
         finally:
@@ -117,6 +123,7 @@ class Monitor:
                     " the rest is in force"
                 )
             self._config, self._loaded = config, loaded
+            self._refresher = Refresher(loaded)
             self._keyrings = Keyrings(config.keyrings)
             self._sessions.use(config.ticket_keys)
             self._pool.use(loaded.registry)
@@ -124,6 +131,20 @@ class Monitor:
             log.info("reloaded: %d entries", len(loaded.registry.entries))
         finally:
             notify("READY=1")
+
+    async def _refresh(self) -> None:
+        """Have renewed revocation lists and OCSP responses used."""
+        while True:
+            await asyncio.sleep(refresh.INTERVAL)
+            refresher = self._refresher
+            try:
+                changed = await in_thread(refresher.refresh, datetime.now(UTC))
+            except Exception:  # what was loaded before is still good
+                log.exception("files that may have been renewed can't be looked at")
+                continue
+            if changed and refresher is self._refresher:  # or there was a reload meanwhile
+                self._loaded = refresher.loaded
+                self._pool.use(self._loaded.registry)
 
     async def _open_kernel(self) -> None:
         wanted = self._config.upcall.kernel

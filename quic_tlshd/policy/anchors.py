@@ -7,6 +7,9 @@ import ssl
 from datetime import datetime
 from pathlib import Path
 
+from cryptography.x509 import CertificateRevocationList
+
+from quic_tlshd.policy.files import Stamp, stamp
 from quic_tlshd.policy.ini import BUILT_IN, NamedFile, Warned
 from quic_tlshd.policy.pem import Bundle, FileError, der, load_crls, load_trusted
 from quic_tlshd.policy.registry import TrustAnchors
@@ -22,13 +25,15 @@ SYSTEM_STORES = (
 
 
 class AnchorLoader:
-    """Reads every trust store once, however many entries name it. trust: by TrustAnchors.name.
+    """Reads every trust store once, however many entries name it. trust: by TrustAnchors.name, and so are crl_files.
 
-    warnings: members that were left out, and lists that are out of date.
+    stamps: of those files. warnings: members that were left out, and lists that are out of date.
     """
 
     def __init__(self, now: datetime) -> None:
         self.trust: dict[str, TrustAnchors] = {}
+        self.crl_files: dict[str, NamedFile] = {}
+        self.stamps: dict[Path, Stamp] = {}
         self.warnings: list[Warned] = []
         self._now = now
         self._certificates: dict[Path | None, tuple[bytes, ...]] = {}
@@ -45,7 +50,11 @@ class AnchorLoader:
             path = None if truststore is None else truststore.path
             if path not in self._certificates:
                 self._certificates[path] = self._load_store(truststore)
-            self.trust[name] = TrustAnchors(name, self._certificates[path], self._load_crls(crl) if crl else ())
+            crls: tuple[bytes, ...] = ()
+            if crl is not None:
+                crls = self._load_crls(crl)
+                self.crl_files[name] = crl
+            self.trust[name] = TrustAnchors(name, self._certificates[path], crls)
         return name
 
     def _load_store(self, truststore: NamedFile | None) -> tuple[bytes, ...]:
@@ -61,17 +70,14 @@ class AnchorLoader:
         return tuple(map(der, bundle.certificates))
 
     def _load_crls(self, crl: NamedFile) -> tuple[bytes, ...]:
+        self.stamps[crl.path] = stamp(crl.path)
         try:
             lists = load_crls(crl.path)
         except FileError as error:
             raise crl.source.error(str(error)) from None
-        for each in lists:
-            since, until = each.last_update_utc, each.next_update_utc
-            whose = f"{crl.path}: the revocation list of {each.issuer.rfc4514_string()}"
-            if until is not None and until < self._now:
-                self.warnings.append(Warned(crl.source, f"{whose} expired on {until:%Y-%m-%d}"))
-            if since > self._now:
-                self.warnings.append(Warned(crl.source, f"{whose} is not valid before {since:%Y-%m-%d}"))
+        self.warnings += [
+            Warned(crl.source, fault) for each in lists if (fault := _date_fault(crl.path, each, self._now))
+        ]
         return tuple(map(der, lists))
 
 
@@ -85,3 +91,11 @@ def load_system(now: datetime) -> Bundle:
             except FileError as error:
                 return Bundle((), (f"the system's trust store can't be used: {error}",))
     return Bundle((), ("the system has no trust store, so nobody is trusted where none is named",))
+
+
+def _date_fault(path: Path, crl: CertificateRevocationList, now: datetime) -> str | None:
+    since, until = crl.last_update_utc, crl.next_update_utc
+    whose = f"{path}: the revocation list of {crl.issuer.rfc4514_string()}"
+    if until is not None and until < now:
+        return f"{whose} expired on {until:%Y-%m-%d}"
+    return f"{whose} is not valid before {since:%Y-%m-%d}" if since > now else None

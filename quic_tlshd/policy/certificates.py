@@ -74,6 +74,15 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return True
 
 
+def key_text(certificate: x509.Certificate) -> str:
+    """What kind of key it has, and of which size where that is open: ``RSA 2048``, ``secp256r1``, ``Ed25519``."""
+    key = certificate.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return key.curve.name
+    kind = type(key).__name__.removesuffix("PublicKey")
+    return f"{kind} {key.key_size}" if isinstance(key, rsa.RSAPublicKey) else kind
+
+
 def subject_text(certificate: x509.Certificate) -> str:
     """The subject, quoted and cut: a peer's certificate may hold anything."""
     return quoted(certificate.subject.rfc4514_string())

@@ -42,12 +42,14 @@ class CredentialError(FileError):
 class Credential:
     """What we show (`chain`, the only part that leaves this process) and what signs for it.
 
-    warnings: what works but deserves a look; out_of_date: members of the chain that peers will refuse for their dates.
+    issuer: of the certificate, where its file has it. warnings: what works but deserves a look; out_of_date: members of
+    the chain that peers will refuse for their dates.
     """
 
     chain: CertificateChain
     private_key: PrivateKey = field(repr=False)
     certificate: x509.Certificate
+    issuer: x509.Certificate | None = None
     warnings: tuple[str, ...] = ()
     out_of_date: tuple[str, ...] = ()
 
@@ -79,7 +81,8 @@ def load_credential(certificate: Path, private_key: Path, now: datetime | None =
     elif any(not _is_self_issued(rest) for rest in certificates[len(chain) :]):
         warnings = (f"{certificate}: some certificates do not belong to the chain; they are not sent",)
     out_of_date = _out_of_date(certificate, chain, now or datetime.now(UTC))
-    return Credential(shown, key, end, warnings, out_of_date)
+    issuer = next((each for each in certificates if each != end and is_issued_by(end, each)), None)
+    return Credential(shown, key, end, issuer, warnings, out_of_date)
 
 
 @lru_cache(maxsize=16)

@@ -18,9 +18,12 @@ from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy.anchors import AnchorLoader
 from quic_tlshd.policy.config import Config, ConfigError
 from quic_tlshd.policy.credentials import Credential, CredentialError, load_credential
+from quic_tlshd.policy.files import Stamp, stamp
 from quic_tlshd.policy.ini import NamedFile, Section, Source, Warned, load_sections
-from quic_tlshd.policy.registry import Entry, Registry, RegistryError
+from quic_tlshd.policy.pem import FileError
+from quic_tlshd.policy.registry import Entry, OcspResponse, Registry, RegistryError
 from quic_tlshd.policy.resolve import canonical_name
+from quic_tlshd.policy.stapling import ResponseError, load_response
 from quic_tlshd.policy.text import is_address
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
@@ -37,6 +40,7 @@ _CLIENT_KEYS = (
     "server_name",
     "certificate",
     "private_key",
+    "ocsp_response",
     "truststore",
     "crl",
     "cipher_suites",
@@ -58,12 +62,26 @@ class _MismatchAlert(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """crls: files of revocation lists by TrustAnchors.name. responses: files of OCSP responses by CertificateChain.id.
+    stamps: of all of them, from before they were read."""
+
+    crls: Mapping[str, NamedFile] = field(default_factory=dict)
+    responses: Mapping[str, NamedFile] = field(default_factory=dict)
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A registry and the credentials of its certificates, by CertificateChain.id. warnings: what deserves a look."""
+    """A registry and the credentials of its certificates, by CertificateChain.id. warnings: what deserves a look.
+
+    renewed: the files that others renew while we run.
+    """
 
     registry: Registry
     credentials: Mapping[str, Credential] = field(repr=False)
     warnings: tuple[Warned, ...] = ()
+    renewed: Renewed = field(default_factory=Renewed)
 
 
 def load(config: Config, now: datetime | None = None) -> Loaded:
@@ -88,7 +106,8 @@ def load(config: Config, now: datetime | None = None) -> Loaded:
     if loader.errors:
         loader.errors[0].others = tuple(loader.errors[1:])
         raise loader.errors[0]
-    return Loaded(registry, loader.credentials, tuple(loader.warnings + loader.anchors.warnings))
+    renewed = Renewed(loader.anchors.crl_files, loader.response_files, {**loader.anchors.stamps, **loader.stamps})
+    return Loaded(registry, loader.credentials, tuple(loader.warnings + loader.anchors.warnings), renewed)
 
 
 class _Loader:
@@ -102,6 +121,9 @@ class _Loader:
         self.warnings: list[Warned] = []
         self.anchors = AnchorLoader(now)
         self.errors: list[ConfigError] = []
+        self.response_files: dict[str, NamedFile] = {}
+        self.stamps: dict[Path, Stamp] = {}
+        self._responses: dict[str, OcspResponse] = {}
         self._pairs: dict[tuple[Path, Path], Credential] = {}
 
     @contextmanager
@@ -114,7 +136,7 @@ class _Loader:
 
     def registry(self) -> Registry:
         try:
-            return Registry(tuple(self.entries), self.anchors.trust)
+            return Registry(tuple(self.entries), self.anchors.trust, self._responses)
         except RegistryError as error:
             raise self.sources[error.entry].error(error.reason) from None
 
@@ -190,7 +212,15 @@ class _Loader:
                 f"private_key has {len(keys)} members, certificate has {len(certificates)}"
             )
         # Without private_key each certificate's file holds the key too.
-        return tuple(map(self._credential, certificates, keys or certificates))
+        chains = tuple(map(self._credential, certificates, keys or certificates))
+        responses = section.files("ocsp_response")
+        if responses and len(responses) != len(certificates):
+            raise section.source_of("ocsp_response").error(
+                f"ocsp_response has {len(responses)} members, certificate has {len(certificates)}"
+            )
+        for chain, response in zip(chains, responses, strict=False):
+            self._load_response(chain.id, response)
+        return chains
 
     def _credential(self, certificate: NamedFile, key: NamedFile) -> CertificateChain:
         pair = (certificate.path, key.path)
@@ -206,6 +236,20 @@ class _Loader:
         credential = self._pairs[pair]
         self.credentials[credential.chain.id] = credential
         return credential.chain
+
+    def _load_response(self, id: str, file: NamedFile) -> None:  # noqa: A002 - CertificateChain's field
+        other = self.response_files.setdefault(id, file)
+        if other.path != file.path:
+            raise file.source.error(f"the certificate has another OCSP response in {other.source}: {other.path}")
+        if other is not file:
+            return
+        self.stamps[file.path] = stamp(file.path)
+        try:
+            self._responses[id] = load_response(file.path, self.credentials[id], self.now)
+        except ResponseError as error:
+            self.warnings.append(Warned(file.source, f"{error}; it is not stapled", severe=True))
+        except FileError as error:
+            raise file.source.error(str(error)) from None
 
     def _trust(self, section: Section) -> str:
         truststore = None if section.text("truststore") == "system" else section.file("truststore")

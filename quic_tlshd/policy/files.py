@@ -57,3 +57,15 @@ def _read(file: BinaryIO, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(EFBIG, f"longer than {limit} bytes")
     return data
+
+
+Stamp = tuple[int, ...] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """What differs when a file's content does, None if it can't be had. Take it before reading the file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

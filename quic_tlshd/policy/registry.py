@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from quic_tlshd.policy.text import alpn_text as alpn_text
 from quic_tlshd.request import Role
@@ -33,6 +34,13 @@ class TrustAnchors(msgspec.Struct, frozen=True):
     name: str
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
+
+
+class OcspResponse(msgspec.Struct, frozen=True):
+    """What is stapled to a certificate of ours. until: when it expires, in seconds since the epoch."""
+
+    der: bytes
+    until: float
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +79,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """All entries and the trust anchors they refer to. RegistryError if two entries claim the same."""
+    """All entries, the trust anchors they refer to, and the OCSP responses for their certificates, by
+    CertificateChain.id. RegistryError if two entries claim the same."""
 
     entries: tuple[Entry, ...] = ()
     trust: dict[str, TrustAnchors] = {}
+    responses: dict[str, OcspResponse] = {}
 
     def __post_init__(self) -> None:
         names: dict[str, Entry] = {}
@@ -95,7 +105,7 @@ class Registry(msgspec.Struct, frozen=True):
     def with_entry(self, entry: Entry, anchors: TrustAnchors | None = None) -> Registry:
         """This registry with one entry more, and the trust anchors that it names if they are new."""
         trust = self.trust if anchors is None else {**self.trust, anchors.name: anchors}
-        return Registry((*self.entries, entry), trust)
+        return replace(self, entries=(*self.entries, entry), trust=trust)
 
     def without_entry(self, name: str) -> Registry:
         """This registry without that entry and without trust anchors that nothing uses any more.
@@ -107,7 +117,7 @@ class Registry(msgspec.Struct, frozen=True):
             raise RegistryError(name, f"there is no entry {name}")
         used = {entry.trust for entry in entries}
         trust = {key: anchors for key, anchors in self.trust.items() if key in used}
-        return Registry(entries, trust)
+        return replace(self, entries=entries, trust=trust)
 
 
 def _overlap(entry: Entry, other: Entry, alpn: bytes | None, pattern: str | None) -> str:

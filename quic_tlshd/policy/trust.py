@@ -18,6 +18,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from quic_tlshd.policy.certificates import decode, public_key_of
 from quic_tlshd.policy.judge import Subject, is_good, refusal
+from quic_tlshd.policy.ocsp import check_responses
 from quic_tlshd.policy.paths import Path, PathFinder
 from quic_tlshd.policy.registry import TrustAnchors
 from quic_tlshd.policy.revocation import RevocationLists
@@ -35,10 +36,13 @@ class _Verified(NamedTuple):
     not_after: datetime
 
 
+_Key = tuple[str | None, tuple[bytes, ...], tuple[bytes, ...]]  # the name, the chain, the OCSP responses
+
+
 class TrustStore:
     """Verifies chains for one TrustAnchors; build it once and keep it as long as the anchors stay the same.
 
-    A verified path is remembered until its first certificate expires. Not for use by several threads at once.
+    A verified path is remembered until the first certificate or OCSP response expires. Not for use by several threads.
 
     names: the anchors' subjects, DER.
     """
@@ -49,14 +53,17 @@ class TrustStore:
         self.names = tuple(dict.fromkeys(certificate.subject.public_bytes() for certificate in certificates))
         self._finder = PathFinder(certificates)
         self._revocation = RevocationLists(anchors.crls)
-        self._verified: OrderedDict[tuple[str | None, tuple[bytes, ...]], _Verified] = OrderedDict()
+        self._verified: OrderedDict[_Key, _Verified] = OrderedDict()
 
-    def verify_server(self, chain: tuple[bytes, ...], name: str, now: datetime) -> CertificatePublicKeyTypes:
+    def verify_server(
+        self, chain: tuple[bytes, ...], name: str, now: datetime, responses: tuple[bytes, ...] = ()
+    ) -> CertificatePublicKeyTypes:
         """Verify a server's chain for a DNS name or a numeric address; give the end certificate's public key.
 
-        chain: DER, the end certificate first. now: aware. PeerError carries the alert.
+        chain: DER, the end certificate first. now: aware. responses: the OCSP responses that are stapled to the chain's
+        certificates, in their order, empty where there is none. PeerError carries the alert.
         """
-        return self._verify(chain, name, now)
+        return self._verify(chain, name, now, responses)
 
     def verify_client(self, chain: tuple[bytes, ...], now: datetime) -> CertificatePublicKeyTypes:
         """Verify a client's chain, see verify_server; a client certificate needs no subjectAltName.
@@ -64,18 +71,24 @@ class TrustStore:
         Name constraints of its issuers bind the names in subjectAltName only (RFC 5280 section 4.2.1.10), so a client
         certificate without any is within every constraint: its subject is not a name that we rely on.
         """
-        return self._verify(chain, None, now)
+        return self._verify(chain, None, now, ())
 
-    def _verify(self, chain: tuple[bytes, ...], name: str | None, now: datetime) -> CertificatePublicKeyTypes:
-        known = self._verified.get((name, chain))
+    def _verify(
+        self, chain: tuple[bytes, ...], name: str | None, now: datetime, responses: tuple[bytes, ...]
+    ) -> CertificatePublicKeyTypes:
+        key = (name, chain, responses)
+        known = self._verified.get(key)
         if known is not None and known.not_before <= now <= known.not_after:
-            self._verified.move_to_end((name, chain))
+            self._verified.move_to_end(key)
             return known.public_key
         certificates = _parse(chain)
         public_key = public_key_of(certificates[0])
         path = self._verify_path(certificates, name, now)
         self._revocation.check(path, now)
-        self._remember(chain, name, public_key, path)
+        until = min(member.not_valid_after_utc for member in path)
+        if name is not None:
+            until = min(until, check_responses(path, dict(zip(certificates, responses, strict=False)), now))
+        self._remember(key, _Verified(public_key, max(member.not_valid_before_utc for member in path), until))
         return public_key
 
     def _verify_path(self, certificates: tuple[x509.Certificate, ...], name: str | None, now: datetime) -> Path:
@@ -90,19 +103,12 @@ class TrustStore:
             refused = refused or path
         raise refusal(refused, subject, now)
 
-    def _remember(
-        self,
-        chain: tuple[bytes, ...],
-        name: str | None,
-        public_key: CertificatePublicKeyTypes,
-        path: tuple[x509.Certificate, ...],
-    ) -> None:
-        if sum(map(len, chain)) > REMEMBERED_CHAIN:
+    def _remember(self, key: _Key, verified: _Verified) -> None:
+        _, chain, responses = key
+        if sum(map(len, chain)) + sum(map(len, responses)) > REMEMBERED_CHAIN:
             return
-        since = max(member.not_valid_before_utc for member in path)
-        until = min(member.not_valid_after_utc for member in path)
-        self._verified[name, chain] = _Verified(public_key, since, until)
-        self._verified.move_to_end((name, chain))
+        self._verified[key] = verified
+        self._verified.move_to_end(key)
         if len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)
 

@@ -13,7 +13,9 @@ from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.compression import decompress
 from quic_tlshd.tls.engine import receive
 from quic_tlshd.tls.events import Event
+from quic_tlshd.tls.extensions import decode_certificate_status, encode_certificate_status
 from quic_tlshd.tls.iana import CertificateCompressionAlgorithm, HandshakeType, SignatureScheme
+from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_schedule import finished_verify_data
 from quic_tlshd.tls.messages import Certificate, CertificateEntry, CertificateVerify, Finished
 from quic_tlshd.tls.parameters import CertificateChain, VerifyChain
@@ -25,9 +27,13 @@ CERTIFICATE_TYPES = (HandshakeType.CERTIFICATE, HandshakeType.COMPRESSED_CERTIFI
 
 
 @lru_cache(maxsize=256)
-def certificate_message(certificate: CertificateChain) -> bytes:
-    """Our Certificate message: encoded once for every chain."""
-    return Certificate(tuple([CertificateEntry(der) for der in certificate.chain])).encode()
+def certificate_message(certificate: CertificateChain, *, stapled: bool) -> bytes:
+    """Our Certificate message: encoded once for every chain. stapled: with the OCSP response, if there is one."""
+    entries = [CertificateEntry(der) for der in certificate.chain]
+    if stapled and certificate.ocsp_response:
+        status = encode_certificate_status(certificate.ocsp_response)
+        entries[0] = CertificateEntry(certificate.chain[0], {X.STATUS_REQUEST: status})
+    return Certificate(tuple(entries)).encode()
 
 
 def receive_authentication(
@@ -39,11 +45,12 @@ def receive_authentication(
     *,
     from_server: bool,
     required: bool = True,
+    status_request: bool = False,
 ) -> Generator[Event, Any, tuple[tuple[bytes, ...], SignatureScheme | None]]:
     """The peer's Certificate, which is `message`, and its CertificateVerify: the verified chain (DER) and the scheme.
 
-    `schemes`, `compression`: what we said we take. A client that need not show a certificate (`required`) may answer
-    with none: ((), None).
+    `schemes`, `compression`, `status_request`: what we said we take. A client that need not show a certificate
+    (`required`) may answer with none: ((), None).
     """
     transcript.add(message)
     if message[0] == HandshakeType.COMPRESSED_CERTIFICATE:
@@ -51,8 +58,7 @@ def receive_authentication(
     certificate = Certificate.decode(message)
     if certificate.certificate_request_context:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
-    if any(entry.extensions for entry in certificate.certificate_list):  # we asked for neither OCSP responses nor SCTs
-        raise PeerError(AlertDescription.UNSUPPORTED_EXTENSION, "a certificate has an extension that was not asked for")
+    ocsp_responses = _read_responses(certificate, status_request=status_request)
     chain = certificate.chain
     if not chain:
         if from_server:
@@ -60,7 +66,7 @@ def receive_authentication(
         if required:
             raise PeerError(AlertDescription.CERTIFICATE_REQUIRED, "the client shows no certificate")
         return (), None
-    public_key = verify_chain(chain)
+    public_key = verify_chain(chain, ocsp_responses)
 
     message = yield from receive(HandshakeType.CERTIFICATE_VERIFY)
     certificate_verify = CertificateVerify.decode(message)
@@ -74,6 +80,18 @@ def receive_authentication(
     verify(public_key, certificate_verify.algorithm, certificate_verify.signature, content, pss=pss)
     transcript.add(message)
     return chain, SignatureScheme(certificate_verify.algorithm)
+
+
+def _read_responses(certificate: Certificate, *, status_request: bool) -> tuple[bytes, ...]:
+    """The OCSP responses of the certificates, in their order; () if there are none."""
+    responses = []
+    for entry in certificate.certificate_list:
+        if any(kind != X.STATUS_REQUEST or not status_request for kind in entry.extensions):
+            reason = "a certificate has an extension that was not asked for"
+            raise PeerError(AlertDescription.UNSUPPORTED_EXTENSION, reason)
+        body = entry.extensions.get(X.STATUS_REQUEST)
+        responses.append(b"" if body is None else decode_certificate_status(body))
+    return tuple(responses) if any(responses) else ()
 
 
 def receive_finished(transcript: Transcript, base_key: bytes) -> Generator[Event, Any, None]:

@@ -30,6 +30,7 @@ from quic_tlshd.tls.events import (
     Sign,
 )
 from quic_tlshd.tls.extensions import (
+    STATUS_REQUEST,
     Extensions,
     decode_record_size_limit,
     decode_uint16,
@@ -156,6 +157,7 @@ def client_handshake(parameters: ClientParameters) -> Handshake:
             parameters.signature_schemes,
             parameters.compression,
             from_server=True,
+            status_request=parameters.status_request,
         )
     yield from receive_finished(transcript, server_secret)
     transcript_hash = transcript.digest()  # what the application secrets cover (section 7.1)
@@ -231,6 +233,8 @@ def _client_hello(
             extensions[X.SIGNATURE_ALGORITHMS_CERT] = encode_uint16_list(parameters.certificate_signature_schemes)
         if parameters.compression:
             extensions[X.COMPRESS_CERTIFICATE] = encode_compress_certificate(parameters.compression)
+        if parameters.status_request:
+            extensions[X.STATUS_REQUEST] = STATUS_REQUEST
     if parameters.transport_parameters is not None:
         extensions[X.QUIC_TRANSPORT_PARAMETERS] = parameters.transport_parameters
     if parameters.record_size_limit is not None:
@@ -293,7 +297,7 @@ def _read_request(message: bytes) -> Criteria:
     request = CertificateRequest.decode(message)
     if request.certificate_request_context:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "certificate_request_context is not empty")
-    criteria = read_criteria(request.extensions)
+    criteria = read_criteria(request.extensions, from_server=True)
     if not criteria.signature_algorithms:
         raise PeerError(AlertDescription.MISSING_EXTENSION, "the CertificateRequest lacks signature_algorithms")
     return criteria
@@ -310,7 +314,11 @@ def _authenticate(
         transcript.add(nothing)
         return nothing, None
     certificate, scheme = chosen
-    flight = compress(certificate_message(certificate), parameters.compression, criteria.compress_certificate)
+    flight = compress(
+        certificate_message(certificate, stapled=criteria.status_request),
+        parameters.compression,
+        criteria.compress_certificate,
+    )
     transcript.add(flight)
     signature = yield Sign(certificate, scheme, transcript.digest())
     certificate_verify = CertificateVerify(scheme, signature).encode()

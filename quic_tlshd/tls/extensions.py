@@ -18,6 +18,7 @@ from quic_tlshd.tls.codec import (
     uint16s,
     vector8,
     vector16,
+    vector24,
 )
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.iana import HandshakeType
@@ -182,6 +183,35 @@ def decode_certificate_authorities(body: bytes) -> tuple[bytes, ...]:
         name, at = read_vector(listed, at, 2, "a name in certificate_authorities", 1)
         names.append(name)
     return tuple(names)
+
+
+# status_request, RFC 6066 section 8 and RFC 8446 section 4.4.2.1
+
+_OCSP = 1
+STATUS_REQUEST = b"\1\0\0\0\0"
+"""A client's wish for OCSP responses, of any responder."""
+
+
+def decode_status_request(body: bytes) -> bool:
+    """Whether a client wants OCSP responses; of whom, and with which extensions, is for the responder to heed."""
+    if body[:1] == b"":
+        raise decode_error("status_request is empty")
+    if body[0] != _OCSP:
+        return False
+    _, at = read_vector(body, 1, 2, "responder_id_list")
+    read_exactly(body[at:], 2, "request_extensions")
+    return True
+
+
+def encode_certificate_status(response: bytes) -> bytes:
+    return _OCSP.to_bytes(1, "big") + vector24(response)
+
+
+def decode_certificate_status(body: bytes) -> bytes:
+    """The OCSP response (DER) that is stapled to a certificate."""
+    if body[:1] not in (b"", b"\1"):
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"a certificate's status is of type {body[0]}, not OCSP")
+    return read_exactly(body[1:], 3, "the OCSP response", 1)
 
 
 # compress_certificate, RFC 8879 section 3

@@ -78,7 +78,7 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
         alpn,
         groups,
         shares,
-        read_criteria(extensions),
+        read_criteria(extensions, from_server=False),
         transport_parameters,
         limit,
         tuple([identity for identity, _ in psks]),

@@ -101,9 +101,10 @@ DEFAULT_TICKET_LIFETIME = 7200
 EARLY_DATA_WINDOW = 10.0
 """Seconds by which the age of a ticket may seem wrong for early data to be taken (RFC 8446 section 8.3)."""
 
-VerifyChain = Callable[[tuple[bytes, ...]], CertificatePublicKeyTypes]
-"""Verifies a peer's chain (DER, the end certificate first, never empty) and gives the end certificate's public key;
-PeerError names the alert if it does not verify."""
+VerifyChain = Callable[[tuple[bytes, ...], tuple[bytes, ...]], CertificatePublicKeyTypes]
+"""Verifies a peer's chain (DER, the end certificate first, never empty), with the OCSP responses (DER) for its members,
+empty where there is none and () if there are none at all. Gives the end certificate's public key; PeerError names the
+alert if it does not verify."""
 
 Arrange = Callable[[HandshakeType | str, Extensions], Extensions]
 """The last word on an extension block that we send, but for GREASE, given the message it is for: to permute a
@@ -123,6 +124,7 @@ class CertificateChain:
     chain: DER, the end certificate first, the root left out.
     schemes: what its key can sign in TLS 1.3, the preferred one first.
     signed_with: the schemes of the chain's own signatures. issuers: the names (DER) of its members' issuers.
+    ocsp_response: to staple to the end certificate if the peer wants one, DER, or empty.
     """
 
     id: str
@@ -130,6 +132,7 @@ class CertificateChain:
     schemes: tuple[SignatureScheme, ...]
     signed_with: tuple[int, ...] = ()
     issuers: tuple[bytes, ...] = ()
+    ocsp_response: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,7 @@ class ClientParameters:
     verify_server: knows itself which name or address the chain must be for; None if only a PSK will do.
     psks: external ones to offer, in order of preference. psk_modes: how they and sessions may be used.
     session: to resume if it still can be. tickets: whether to ask for some, which give `events.NewSession`.
-    early_data: whether to offer it, if the session allows it.
+    early_data: whether to offer it, if the session allows it. status_request: whether to ask for OCSP responses.
     certificates: what we may show if asked, empty for none. key_shares: the groups to send a share for at once.
     compatibility_mode: send a legacy_session_id (RFC 8446 appendix D.4; never over QUIC, RFC 9001 section 8.4).
     grease: send code points that mean nothing (RFC 8701).
@@ -234,6 +237,7 @@ class ClientParameters:
     signature_schemes: tuple[SignatureScheme, ...] = DEFAULT_SIGNATURE_SCHEMES
     certificate_signature_schemes: tuple[SignatureScheme, ...] = CERTIFICATE_SIGNATURE_SCHEMES
     compression: tuple[CertificateCompressionAlgorithm, ...] = COMPRESSION_ALGORITHMS
+    status_request: bool = True
     session: Session | None = None
     tickets: bool = False
     early_data: bool = False

@@ -51,7 +51,7 @@ def offered_psks(parameters: ClientParameters) -> tuple[PreSharedKey, ...]:
     )
     if fits:
         try:
-            parameters.verify_server(session.peer_chain)
+            parameters.verify_server(session.peer_chain, ())
         except PeerError:
             fits = False
     return (session, *parameters.psks) if fits else parameters.psks
@@ -175,7 +175,7 @@ def _is_still_trusted(session: Session, choice: ServerChoice) -> bool:
         return True
     assert choice.verify_client is not None  # so says ServerChoice, as the client was asked for a certificate
     try:
-        choice.verify_client(session.peer_chain)
+        choice.verify_client(session.peer_chain, ())
     except PeerError:
         return False
     return True

@@ -9,6 +9,7 @@ from quic_tlshd.tls.extensions import (
     Extensions,
     decode_certificate_authorities,
     decode_compress_certificate,
+    decode_status_request,
     decode_uint16_list,
 )
 from quic_tlshd.tls.iana import ExtensionType as X
@@ -24,15 +25,17 @@ class Criteria:
     signature_algorithms_cert: for the chain's own signatures, the same unless the peer has said so (section 4.2.3).
     certificate_authorities: DER names, empty for any (section 4.2.4).
     compress_certificate: what the Certificate message may be compressed with (RFC 8879 section 3).
+    status_request: whether an OCSP response is wanted with it (section 4.4.2.1).
     """
 
     signature_algorithms: tuple[int, ...]
     signature_algorithms_cert: tuple[int, ...]
     certificate_authorities: tuple[bytes, ...] = ()
     compress_certificate: tuple[int, ...] = ()
+    status_request: bool = False
 
 
-def read_criteria(extensions: Extensions) -> Criteria:
+def read_criteria(extensions: Extensions, *, from_server: bool) -> Criteria:
     body = extensions.get(X.SIGNATURE_ALGORITHMS)
     algorithms = for_certificates = () if body is None else decode_uint16_list(body, "signature_algorithms")
     body = extensions.get(X.SIGNATURE_ALGORITHMS_CERT)
@@ -42,7 +45,10 @@ def read_criteria(extensions: Extensions) -> Criteria:
     authorities = () if body is None else decode_certificate_authorities(body)
     body = extensions.get(X.COMPRESS_CERTIFICATE)
     compression = () if body is None else decode_compress_certificate(body)
-    return Criteria(algorithms, for_certificates, authorities, compression)
+    body = extensions.get(X.STATUS_REQUEST)
+    # A server's has nothing in it (RFC 8446 section 4.4.2.1), or nothing that we need.
+    status_request = body is not None and (from_server or decode_status_request(body))
+    return Criteria(algorithms, for_certificates, authorities, compression, status_request)
 
 
 def choose_certificate(

@@ -161,7 +161,11 @@ def server_handshake(parameters: ServerParameters) -> Handshake:
     if found is None:
         if choice.client_certificate is not ClientCertificate.NONE:
             flight += _certificate_request(parameters, choice)
-        flight += compress(certificate_message(certificate), choice.compression, offer.criteria.compress_certificate)
+        flight += compress(
+            certificate_message(certificate, stapled=offer.criteria.status_request),
+            choice.compression,
+            offer.criteria.compress_certificate,
+        )
         transcript.add(flight)
         signature = yield Sign(certificate, scheme, transcript.digest())
         certificate_verify = CertificateVerify(scheme, signature).encode()

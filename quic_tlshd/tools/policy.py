@@ -173,7 +173,7 @@ def _named(path: Path | None) -> NamedFile | None:
     return None if path is None else NamedFile(path, _COMMAND_LINE)
 
 
-def _take_any(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+def _take_any(chain: tuple[bytes, ...], _: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
     """-noverify: whoever has the key of the certificate is as good as anybody."""
     try:
         return x509.load_der_x509_certificate(chain[0]).public_key()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from errno import EACCES, EINVAL
 from time import time
@@ -20,6 +20,7 @@ from quic_tlshd.tls.iana import CipherSuite, NamedGroup, PskKeyExchangeMode
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
     DEFAULT_GROUPS,
+    CertificateChain,
     ClientCertificate,
     ClientParameters,
     ServerChoice,
@@ -52,6 +53,7 @@ class Policy:
     def __init__(self, registry: Registry, before: Policy | None = None) -> None:
         self._entries = {entry.name: entry for entry in registry.entries}
         self._anchors = registry.trust
+        self._responses = registry.responses
         self._key_shares: KeyShares = before._key_shares if before else KeyShares()
         self._stores: dict[str, TrustStore] = {}
         for name, anchors in registry.trust.items():
@@ -72,7 +74,7 @@ class Policy:
             return ServerChoice(
                 entry.name,
                 alpn,
-                request.certificates or entry.certificates,
+                self._stapled(request.certificates or entry.certificates),
                 wish,
                 self._client_verifier(entry) if asks else None,
                 _served(entry.cipher_suites, settings),
@@ -104,7 +106,7 @@ class Policy:
             self._server_verifier(entry, request.peername),
             _server_name(request),
             alpn,
-            (request.certificates or entry.certificates) if shows else (),
+            self._stapled(request.certificates or entry.certificates) if shows else (),
             settings.transport_parameters,
             _offered(_usable(entry.cipher_suites, settings)),
             groups,
@@ -129,11 +131,26 @@ class Policy:
     def _entries_of(self, request: HandshakeRequest) -> tuple[Entry, ...]:
         return tuple([self._entries[name] for name in request.entries if name in self._entries])
 
+    def _stapled(self, certificates: tuple[CertificateChain, ...]) -> tuple[CertificateChain, ...]:
+        """The certificates, with the OCSP responses that are still valid."""
+        if not self._responses:
+            return certificates
+        now = time()
+        found = [(certificate, self._responses.get(certificate.id)) for certificate in certificates]
+        return tuple(
+            [
+                certificate
+                if response is None or response.until < now
+                else replace(certificate, ocsp_response=response.der)
+                for certificate, response in found
+            ]
+        )
+
     def _server_verifier(self, entry: Entry, name: str) -> VerifyChain:
         store = self._stores[entry.trust]
 
-        def verify(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
-            return store.verify_server(chain, name, datetime.now(UTC))
+        def verify(chain: tuple[bytes, ...], ocsp_responses: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+            return store.verify_server(chain, name, datetime.now(UTC), ocsp_responses)
 
         return verify
 
@@ -143,7 +160,7 @@ class Policy:
             reason = f"a client certificate is wanted, and entry {entry.name} has no trust store to verify it with"
             raise PeerError(AlertDescription.INTERNAL_ERROR, reason)
 
-        def verify(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+        def verify(chain: tuple[bytes, ...], _: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
             return store.verify_client(chain, datetime.now(UTC))
 
         return verify

@@ -105,7 +105,7 @@ def main() -> None:
         store = verification.Store([x509.load_pem_x509_certificate(root.pem)])
         memory: dict[tuple[bytes, ...], object] = {}
 
-        def verify(chain: tuple[bytes, ...]) -> object:
+        def verify(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> object:
             if remembered and chain in memory:
                 return memory[chain]
             certificates = [x509.load_der_x509_certificate(der) for der in chain]

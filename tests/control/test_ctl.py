@@ -12,10 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from quic_tlshd.control.ctl import main
 from quic_tlshd.policy import config
 from tests.peers import pki
+from tests.peers.crafted import NOW, Crafted, craft
+from tests.peers.responder import respond
 
 ROOT = pki.Authority("ctl root")
 
@@ -43,7 +46,7 @@ def report(folder: Path, capsys: pytest.CaptureFixture[str], status: int) -> dic
 def test_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(folder / "config")]) == 0
     out = capsys.readouterr().out
-    for part in ("h3", "www.example.org", "CN=www.example.org", "ecdsa", "is fine"):
+    for part in ("h3", "www.example.org", "CN=www.example.org", "secp256r1", "is fine"):
         assert part in out
     found = report(folder, capsys, 0)
     assert (found["errors"], found["warnings"]) == ([], [])
@@ -70,6 +73,29 @@ def test_expired_is_an_error_and_soon_expired_a_warning(folder: Path, capsys: py
     found = report(folder, capsys, 1)
     assert "expired on" in found["errors"][0]  # type: ignore[index]
     assert main(["check", "-c", str(folder / "config")]) == 1
+
+
+def test_ocsp_responses(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    staples = x509.TLSFeature([x509.TLSFeatureType.status_request])
+    root = Crafted(ROOT.certificate, ROOT.private_key)
+    until = NOW + timedelta(days=90)
+    end = craft("www.example.org", root, key="rsa", until=until, extensions=[(staples, False)])
+    registry = folder / "registry.d"
+    pki.Issued(end.certificate, end.key, (ROOT.certificate,)).write(registry, "a")
+    found = report(folder, capsys, 0)
+    assert "needs an OCSP response" in found["warnings"][0]  # type: ignore[index]
+    assert found["certificates"][0]["key"] == "RSA 2048"  # type: ignore[index]
+    assert found["certificates"][0]["ocsp_until"] == ""  # type: ignore[index]
+    with (registry / "a.conf").open("a") as conf:
+        conf.write("ocsp_response=a.ocsp\n")
+    until = NOW + timedelta(days=3)
+    (registry / "a.ocsp").write_bytes(respond(end, root, until=until))
+    found = report(folder, capsys, 0)
+    assert found["warnings"] == []
+    assert found["certificates"][0]["ocsp_until"] == f"{until:%Y-%m-%d %H:%M}"  # type: ignore[index]
+    (registry / "a.ocsp").write_bytes(respond(end, root, until=NOW - timedelta(hours=3)))
+    found = report(folder, capsys, 1)
+    assert "expired on" in found["errors"][0]  # type: ignore[index]
 
 
 def test_file_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from tests.tls import resuming
 from tests.tls.playbook import Duel, Letter, Role
 
 
-def parse(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+def parse(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> CertificatePublicKeyTypes:
     """What a verifier does with a certificate that is none."""
     try:
         return x509.load_der_x509_certificate(chain[0]).public_key()

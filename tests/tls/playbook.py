@@ -108,7 +108,7 @@ def _certificate(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
 
 
-def trust(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+def trust(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> CertificatePublicKeyTypes:
     """A VerifyChain that believes everything: chains are not the engine's business."""
     return _certificate(chain[0]).public_key()
 
@@ -116,7 +116,7 @@ def trust(chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
 def distrust(alert: AlertDescription) -> VerifyChain:
     """A VerifyChain that refuses with this alert."""
 
-    def verify(_chain: tuple[bytes, ...]) -> CertificatePublicKeyTypes:
+    def verify(_chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> CertificatePublicKeyTypes:
         raise PeerError(alert, "not trusted")
 
     return verify

@@ -49,8 +49,8 @@ CERTIFICATES: dict[str, tuple[bytes, AlertDescription]] = {
         Certificate((CertificateEntry(LEAF),), b"context").encode(),
         A.ILLEGAL_PARAMETER,
     ),
-    "an OCSP response that was not asked for (4.4.2)": (
-        Certificate((CertificateEntry(LEAF, {X.STATUS_REQUEST: b"\1\0\0\1x"}),)).encode(),
+    "an SCT that was not asked for (4.4.2)": (
+        Certificate((CertificateEntry(LEAF, {X.SIGNED_CERTIFICATE_TIMESTAMP: b"\0\3\0\1x"}),)).encode(),
         A.UNSUPPORTED_EXTENSION,
     ),
     "an unknown extension (4.4.2)": (

@@ -186,7 +186,7 @@ def test_the_clients_certificates_must_still_verify(alert: A) -> None:
 def test_a_client_with_new_certificates_after_the_old_ones_ended() -> None:
     old = identity("p256", "client").chain
 
-    def verify(chain: tuple[bytes, ...]) -> Any:
+    def verify(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> Any:
         return distrust(A.CERTIFICATE_EXPIRED)(chain) if chain == old else trust(chain)
 
     both = (identity("p384", "client").certificate, identity("p256", "client").certificate)
@@ -257,7 +257,7 @@ def test_a_changed_ticket_is_passed_over() -> None:
 def test_a_ticket_without_its_key_is_not_believed() -> None:
     """decrypt_error: the binder is checked before the client's certificates are looked at."""
 
-    def verify(_chain: tuple[bytes, ...]) -> Any:
+    def verify(_chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> Any:
         raise AssertionError("looked at")
 
     stolen = replace(first(**MUTUAL), key=b"x" * 32)
@@ -339,14 +339,6 @@ def test_a_session_is_for_who_would_show_the_same_certificate() -> None:
             assert (X.PRE_SHARED_KEY in hello.extensions) == is_offered
     anonymous = first(request=ClientCertificate.REQUEST)
     assert X.PRE_SHARED_KEY in hello_of(duel(anonymous, client_key="p256")).extensions
-
-
-@pytest.mark.parametrize(
-    "options", [{"client": {"tickets": True}}, {"choice": {"tickets": 1}, "client": {"tickets": True}}]
-)
-def test_sessions_need_a_clock(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="clock"):
-        Duel.of(**options).run()
 
 
 def test_modes_are_there_for_tickets_only_too() -> None:

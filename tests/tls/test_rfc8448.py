@@ -161,6 +161,7 @@ def replayed_client(section: str, **options: Any) -> Party:
         key_shares=(pairs[0].group,),
         compatibility_mode=bool(hello.legacy_session_id),
         grease=False,
+        status_request=False,
         random=randomness(hello.random, hello.legacy_session_id),
         generate=generator_of(*pairs),
         arrange=as_traced(*[hello.extensions for hello in hellos]),
