@@ -45,7 +45,7 @@ def request(configuration: QuicConfiguration, present_certificate: bool, timeout
 def certificate_request(
     configuration: QuicConfiguration, present_certificate: bool, client_certificate: ClientCertificate | None
 ) -> int:
-    """The setting CERTIFICATE_REQUEST (quic_tlshd/endpoint/userspace.py)."""
+    """The setting CERTIFICATE_REQUEST (quic_tlshd/endpoint/userspace_protocol.py)."""
     if configuration.is_client:
         return 0 if present_certificate else _PRESENT_NONE
     return _ASK[client_certificate]

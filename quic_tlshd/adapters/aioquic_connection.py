@@ -24,8 +24,8 @@ from quic_tlshd.adapters.aioquic_configuration import certificate_request, reque
 from quic_tlshd.adapters.aioquic_context import HELLO_RANDOM, TLS, RemoteContext
 from quic_tlshd.adapters.rebind import rebind
 from quic_tlshd.adapters.remote import Daemon, RemoteHandshake
-from quic_tlshd.endpoint.userspace import Message, encode_settings
-from quic_tlshd.endpoint.userspace import MessageType as Said
+from quic_tlshd.endpoint.userspace_protocol import Message, encode_settings
+from quic_tlshd.endpoint.userspace_protocol import MessageType as Said
 from quic_tlshd.tls.messages import HELLO_RETRY_REQUEST_RANDOM
 from quic_tlshd.tls.parameters import ClientCertificate, Level
 

@@ -15,7 +15,7 @@ from aioquic import tls
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # it is documented and not re-exported by name
 
 from netlink.handshake import Done
-from quic_tlshd.endpoint.userspace import Message, MessageType
+from quic_tlshd.endpoint.userspace_protocol import Message, MessageType
 from quic_tlshd.tls.parameters import Level
 
 EPOCHS = {Level.INITIAL: tls.Epoch.INITIAL, Level.HANDSHAKE: tls.Epoch.HANDSHAKE, Level.APP: tls.Epoch.ONE_RTT}

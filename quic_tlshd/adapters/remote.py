@@ -1,8 +1,8 @@
 """A handshake that the daemon does for a QUIC stack in this process, whichever stack that is.
 
 The stack keeps its UDP socket, its connection and its packets. It hands over CRYPTO data and its transport parameters,
-and gets CRYPTO data, secrets and the peer's transport parameters back (quic_tlshd/endpoint/userspace.py has the
-messages). No certificate, private key or TLS code is needed here.
+and gets CRYPTO data, secrets and the peer's transport parameters back; the messages are in
+quic_tlshd/endpoint/userspace_protocol.py. No certificate, private key or TLS code is needed here.
 
 Everything runs on the event loop in which `Daemon.start` was called; nothing blocks, nothing is thread-safe.
 """
@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from netlink.handshake import Accept, Done, MalformedMessage
 from netlink.upcall import DEFAULT_PATH, UpcallConnection
-from quic_tlshd.endpoint.userspace import CRYPTO_CHUNK, MAX_PACKET, Message, MessageType
+from quic_tlshd.endpoint.userspace_protocol import CRYPTO_CHUNK, MAX_PACKET, Message, MessageType
 from quic_tlshd.tls.parameters import Level
 
 Deliver = Callable[["RemoteHandshake", list[Message], Done | None], None]

@@ -7,11 +7,14 @@ import sys
 
 
 async def standard_input() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
+    reader, source = asyncio.StreamReader(), sys.stdin.buffer
     loop = asyncio.get_running_loop()
     try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
-    except ValueError:  # a file, which is always ready
-        reader.feed_data(sys.stdin.buffer.read())
+        loop.add_reader(source.fileno(), lambda: None)
+    except PermissionError:  # a file, which is always ready
+        reader.feed_data(source.read())
         reader.feed_eof()
+        return reader
+    loop.remove_reader(source.fileno())
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
     return reader

@@ -1,6 +1,6 @@
 """-quic_messages: one handshake as QUIC has it, over standard input and output.
 
-The messages are those of `endpoint.userspace`, which a QUIC stack and the daemon exchange: u8 type, u8 level, u16
+The messages are those that a QUIC stack and the daemon exchange (`endpoint.userspace_protocol`): u8 type, u8 level, u16
 argument, body. Each has its length before it here (u32, network byte order), for a pipe has no packets. From the stack
 come CRYPTO and ALERT only; to it goes, when the handshake is complete, one type more:
 
@@ -22,7 +22,7 @@ import sys
 from typing import BinaryIO
 
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
-from quic_tlshd.endpoint.userspace import MAX_PACKET, Message, MessageType, messages_of
+from quic_tlshd.endpoint.userspace_protocol import MAX_PACKET, Message, MessageType, messages_of
 from quic_tlshd.tls.alert import AlertDescription, PeerAlertError
 from quic_tlshd.tls.events import NewSession
 from quic_tlshd.tls.parameters import Level

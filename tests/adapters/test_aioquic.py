@@ -16,6 +16,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated
 from aioquic.quic.logger import QuicLogger
 from aioquic.quic.packet import QuicProtocolVersion
+from aioquic.tls import SessionTicket
 
 from quic_tlshd.adapters.aioquic import connect, connection_of, serve
 from quic_tlshd.tls.alert import AlertDescription
@@ -79,6 +80,26 @@ async def test_each_protocol_is_served_with_its_own_certificate(
         kinds = [type(event) for event in server.events]
         assert kinds.index(ProtocolNegotiated) < kinds.index(HandshakeCompleted)
         assert [e.alpn_protocol for e in server.events if isinstance(e, HandshakeCompleted)] == [alpn]
+
+
+async def test_a_client_resumes_its_session(daemon: Daemon, root: Authority) -> None:
+    """The daemon's tickets go out on the connection, and come back to it on another."""
+    kept: asyncio.Queue[SessionTicket] = asyncio.Queue()
+    async with served(daemon) as (port, made):
+        for resumed in (False, True, True):
+            configuration = client_configuration(root, "localhost", "h3")
+            configuration.session_ticket = await asyncio.wait_for(kept.get(), 10) if resumed else None
+            before = len(daemon.log())
+            async with aioquic.asyncio.connect(
+                HOST, port, configuration=configuration, session_ticket_handler=kept.put_nowait
+            ) as protocol:
+                assert await ask(protocol, b"ping") == b"ping"
+                assert protocol._quic.tls.session_resumed is resumed
+            (line,) = daemon.lines_since(before)
+            assert ("session resumed" in line) is resumed
+        done = connection_of(made[-1]).handshake
+        assert done is not None
+        assert (done.status, done.entry, done.alpn) == (0, "h3", b"h3")
 
 
 async def test_an_unknown_protocol_is_refused_and_logged_once(daemon: Daemon, root: Authority) -> None:

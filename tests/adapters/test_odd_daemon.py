@@ -18,7 +18,7 @@ from aioquic.quic.packet import QuicErrorCode
 from netlink.handshake import Accept, Done
 from netlink.upcall import Upcall, UpcallServer
 from quic_tlshd.adapters.aioquic import Connection, Daemon
-from quic_tlshd.endpoint.userspace import Message, MessageType, encode_settings
+from quic_tlshd.endpoint.userspace_protocol import Message, MessageType, encode_settings
 from quic_tlshd.tls.parameters import Level
 
 TIMEOUT = 20.0

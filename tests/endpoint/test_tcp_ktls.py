@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from time import time
 
 import pytest
 import pytest_asyncio
@@ -518,3 +519,19 @@ async def test_this_machines_kernel() -> None:
             with pytest.raises(EndpointError, match="this kernel has no TLS"):
                 await endpoint.settings()
         endpoint.close()
+
+
+@pytest.mark.parametrize("tickets", [1, 2, 8])
+async def test_tickets_count_in_the_sequence_numbers(wire: Wire, tickets: int) -> None:
+    """RFC 8446 section 5.3: they are the first records under the server's application key."""
+    client, server = UserspaceTls(wire.client), UserspaceTls(wire.server)
+    given = server_parameters(SERVER)
+    choice = replace(given.choose(None, ()), tickets=tickets)
+    wants = replace(client_parameters(ROOT), tickets=True, now=time)
+    await asyncio.gather(
+        secure(client, wants), secure(server, replace(given, choose=lambda _n, _a: choice, now=time), SERVER)
+    )
+    assert server.send is not None
+    assert server.send.sequence == 1  # one flight, one record
+    await exchange(client, server)
+    assert client.tickets == 1

@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from netlink.handshake import encode_attributes
 from quic_tlshd.endpoint.interface import EndpointError, Settings, TransportEvent
-from quic_tlshd.endpoint.userspace import (
+from quic_tlshd.endpoint.userspace import UserspaceEndpoint
+from quic_tlshd.endpoint.userspace_protocol import (
     CRYPTO_CHUNK,
     MAX_CIPHER_SUITES,
     MAX_PACKET,
@@ -25,7 +26,6 @@ from quic_tlshd.endpoint.userspace import (
     Message,
     MessageType,
     Setting,
-    UserspaceEndpoint,
     decode_settings,
     encode_settings,
 )

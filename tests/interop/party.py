@@ -14,7 +14,7 @@ from quic_tlshd.status import alert_of
 from quic_tlshd.tls.alert import PeerError
 from quic_tlshd.tls.client import client_handshake
 from quic_tlshd.tls.engine import Engine
-from quic_tlshd.tls.events import Complete, Sign
+from quic_tlshd.tls.events import Complete, FindPsk, SealTickets, Sign
 from quic_tlshd.tls.iana import CipherSuite, NamedGroup
 from quic_tlshd.tls.parameters import (
     DEFAULT_CIPHER_SUITES,
@@ -30,8 +30,10 @@ from quic_tlshd.tls.protection import Protection
 from quic_tlshd.tls.record import HEADER, ContentType
 from quic_tlshd.tls.server import server_handshake
 from quic_tlshd.tls.signature import certificate_verify_content, schemes_of, sign
+from quic_tlshd.worker.questions import answer_with
 from tests.peers import pki
 
+TICKET_SECRET = b"ticket key" * 8
 TIMEOUT = 20.0
 NAME = "a.example"
 
@@ -174,6 +176,9 @@ async def secure(
                         assert issued is not None
                         content = certificate_verify_content(event.transcript_hash, server=is_server)
                         events = engine.answer(sign(issued.private_key, event.scheme, content))
+                        break
+                    if isinstance(event, FindPsk | SealTickets):
+                        events = engine.answer(answer_with(TICKET_SECRET, event))
                         break
                     await endpoint.apply(event)
                 else:

@@ -32,6 +32,10 @@ class TcpPeer:
         """The command that listens."""
         raise NotImplementedError
 
+    def settling(self, scenario: Scenario) -> float:
+        """Seconds that the server wants to be left alone at first."""
+        return 0.0
+
     def answers(self, scenario: Scenario) -> Answers:
         return Answers.ALL
 
@@ -47,6 +51,7 @@ class TcpPeer:
     async def _serves(self, scenario: Scenario, files: Files) -> list[Visit]:
         port = free_port()
         async with running(self.server(port, scenario, files)) as program:
+            await asyncio.sleep(self.settling(scenario))
             visiting = asyncio.create_task(ours.visit(port, files, scenario, self.answers(scenario)))
             await asyncio.wait([visiting, program.reading], return_when=asyncio.FIRST_COMPLETED)
             visiting.cancel()  # if it is the program that ended

@@ -16,12 +16,13 @@ from tests.interop.ours import Files
 from tests.interop.peer import Peer
 from tests.interop.peers.curl import Curl
 from tests.interop.peers.gnutls import GnuTls
+from tests.interop.peers.nss import Nss
 from tests.interop.peers.openssl import OpenSsl
 from tests.interop.table import FAILED, OK, SCENARIOS, Cell, Table
 
 AT_ONCE = 4
 CELL_TIMEOUT = 60.0
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (OpenSsl(), GnuTls(), Curl())}
+PEERS: dict[str, Peer] = {peer.name: peer for peer in (OpenSsl(), GnuTls(), Nss(), Curl())}
 CELLS = [Cell(name, role, scenario) for name in PEERS for role in Role for scenario in SCENARIOS]
 
 Results = dict[Cell, Exception | str | None]

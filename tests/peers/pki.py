@@ -94,11 +94,11 @@ def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
+def _key_usage(*, ca: bool, rsa: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not ca,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=rsa and not ca,  # which TLS 1.3 does not need and NSS wants of a server
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=ca,
@@ -213,7 +213,7 @@ class Authority:
             .not_valid_before(since)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(_key_usage(ca=False, rsa=isinstance(private_key, rsa.RSAPrivateKey)), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(private_key.public_key()), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.private_key.public_key()), critical=False

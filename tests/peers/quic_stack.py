@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from netlink.handshake import Accept, AuthMode, Done, MessageType
 from netlink.upcall import UpcallConnection
-from quic_tlshd.endpoint import userspace
-from quic_tlshd.endpoint.userspace import Message, encode_settings
+from quic_tlshd.endpoint import userspace_protocol as userspace
+from quic_tlshd.endpoint.userspace_protocol import Message, encode_settings
 from quic_tlshd.tls.parameters import Level
 
 PEER = "192.0.2.1 port 4711"  # whom the log shall name

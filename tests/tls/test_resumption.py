@@ -341,6 +341,14 @@ def test_a_session_is_for_who_would_show_the_same_certificate() -> None:
     assert X.PRE_SHARED_KEY in hello_of(duel(anonymous, client_key="p256")).extensions
 
 
+@pytest.mark.parametrize(
+    "options", [{"client": {"tickets": True}}, {"choice": {"tickets": 1}, "client": {"tickets": True}}]
+)
+def test_sessions_need_a_clock(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="clock"):
+        Duel.of(**options).run()
+
+
 def test_modes_are_there_for_tickets_only_too() -> None:
     assert hello_of(duel()).extensions[X.PSK_KEY_EXCHANGE_MODES][-1:] == b"\1"  # behind GREASE
     assert X.PSK_KEY_EXCHANGE_MODES not in hello_of(duel(client={"tickets": False})).extensions

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from quic_tlshd.endpoint.userspace import Message, MessageType
+from quic_tlshd.endpoint.userspace_protocol import Message, MessageType
 from quic_tlshd.tls.alert import AlertDescription
 from quic_tlshd.tls.parameters import Level
 from tests.interop.programs import needs

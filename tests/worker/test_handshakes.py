@@ -11,7 +11,7 @@ import pytest
 
 from netlink.handshake import AuthMode
 from netlink.upcall import UpcallConnection
-from quic_tlshd.endpoint.userspace import MessageType
+from quic_tlshd.endpoint.userspace_protocol import MessageType
 from quic_tlshd.tls.alert import AlertDescription as A
 from quic_tlshd.tls.parameters import Level
 from tests.peers import pki, quic_stack

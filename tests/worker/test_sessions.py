@@ -13,7 +13,7 @@ import pytest
 from netlink.handshake import Accept, AuthMode
 from netlink.handshake import MessageType as Upcall
 from netlink.upcall import UpcallConnection
-from quic_tlshd.endpoint.userspace import EarlyData, Message, MessageType, encode_settings
+from quic_tlshd.endpoint.userspace_protocol import EarlyData, Message, MessageType, encode_settings
 from quic_tlshd.tls.parameters import Level
 from quic_tlshd.tls.ticket import Session
 from tests.peers import pki, quic_stack
