@@ -21,6 +21,7 @@ import logging
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -105,6 +106,7 @@ class KernelHandshakeSocket:
         self._ready: NetlinkSocket | None = None
         self._requests: NetlinkSocket | None = None
         self._later: asyncio.Handle | None = None
+        self._fetched: deque[bytes] = deque()  # answers to ACCEPT that are not handed over yet
         self._accepted = 0  # requests that wait for DONE
         self._loop = asyncio.get_running_loop()
 
@@ -153,6 +155,8 @@ class KernelHandshakeSocket:
             self._loop.remove_reader(self._ready.fileno())
             self._ready.close()
             self._ready = None
+        while self._fetched:
+            self._hand_over(self._fetched.popleft())
         if self._accepted <= 0:
             self._close_requests()
 
@@ -218,13 +222,30 @@ class KernelHandshakeSocket:
         self._later = self._loop.call_later(RETRY, self._drain)
 
     def _accept_waiting(self) -> None:
-        """ACCEPT until the kernel has no more. An OSError is an answer that more ACCEPTs would not change."""
+        """Accept all there is, hand over one, and again: what that one sets off takes longer than to accept what has
+        come meanwhile. An OSError is an answer that more ACCEPTs would not change."""
+        for _ in range(TURN):
+            try:
+                self._fetch()
+            except OSError:
+                while self._fetched:
+                    self._hand_over(self._fetched.popleft())
+                raise
+            if not self._fetched:
+                return
+            self._hand_over(self._fetched.popleft())
+        self._later = self._loop.call_soon(self._drain)
+
+    def _fetch(self) -> None:
+        """ACCEPT until the kernel has no more."""
         failure = None
         for _ in range(TURN):
-            if self._requests is None:  # closed by on_accept
+            if self._ready is None:  # left by on_accept
                 return
             try:
-                attributes = self._request(Command.ACCEPT, encode_accept_request(), NLM_F_REQUEST)
+                self._fetched.append(self._request(Command.ACCEPT, encode_accept_request(), NLM_F_REQUEST))
+                self._accepted += 1
+                failure = None
             except BlockingIOError:
                 return
             except OSError as error:
@@ -232,15 +253,10 @@ class KernelHandshakeSocket:
                     raise
                 failure = error
                 refused.error("the kernel ended a request whose KEYRING can't be linked: %s", error.strerror)
-            else:
-                failure = None
-                self._hand_over(attributes)
         if failure is not None:
             raise failure
-        self._later = self._loop.call_soon(self._drain)
 
     def _hand_over(self, attributes: bytes) -> None:
-        self._accepted += 1
         try:
             accept = decode_accept(attributes)
             if accept.sockfd < 0:

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -32,8 +32,10 @@ class Consumer:
         self.socket = KernelHandshakeSocket(self.take)
         self.accepts: list[Accept] = []
         self.raises: Exception | None = None
+        self.meanwhile: Callable[[], object] = int
 
     def take(self, accept: Accept) -> None:
+        self.meanwhile()
         if self.raises is not None:
             raise self.raises
         self.accepts.append(accept)
@@ -79,6 +81,34 @@ async def test_one_ready_fetches_all_that_wait(consumer: Consumer) -> None:
     await turn()
     assert len(consumer.accepts) == 3
     assert not consumer.kernel.pending
+
+
+async def test_accepting_comes_before_all_that_it_sets_off(consumer: Consumer) -> None:
+    """The kernel keeps a few requests only: what comes while one is handed over does not wait for the others."""
+    waiting: list[int] = []
+
+    def look() -> None:
+        waiting.append(len(consumer.kernel.pending))
+        if len(waiting) <= 3:
+            consumer.kernel.submit(REQUEST, ready=False)
+
+    consumer.meanwhile = look
+    for _ in range(3):
+        consumer.kernel.submit(REQUEST, ready=False)
+    consumer.attach()
+    assert waiting == [0] * 6
+
+
+async def test_leaving_loses_nothing_that_was_accepted(consumer: Consumer) -> None:
+    consumer.attach()
+    consumer.meanwhile = consumer.socket.leave
+    for _ in range(2):
+        consumer.kernel.submit(REQUEST, ready=False)
+    consumer.kernel.submit(REQUEST)
+    await turn()
+    assert len(consumer.accepts) == 3
+    for accept in consumer.accepts:
+        assert consumer.socket.done(Done(status=0, sockfd=accept.sockfd))
 
 
 async def test_lost_readies_are_made_up_for(consumer: Consumer, caplog: pytest.LogCaptureFixture) -> None:
