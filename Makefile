@@ -3,6 +3,7 @@
 # make lint     ruff, mypy --strict, import contracts
 # make test-vm  the scenarios that need a kernel which makes upcalls: NFS, NVMe and TCP, in a guest (root, qemu)
 # make bench    the engine and the daemon, measured beside their peers
+# make bench-vm handshakes that the kernel asks for, beside tlshd's, in a guest under User-Mode Linux (root)
 #
 # Each makes the virtual environment that it needs, in .venv.
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-vm lint bench clean
+.PHONY: demo test test-vm lint bench bench-vm clean
 
 demo: $(VENV)/installed-aioquic
 	@$(BIN)/python -m quic_tlshd.demo
@@ -30,6 +31,11 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench.bench_engine
 	$(BIN)/python -m tests.bench.bench_daemon
+
+bench-vm: $(VENV)/installed-dev
+	@uptime
+	$(BIN)/python -m tests.vm run --uml --timeout 3600 -- python3 -m tests.bench.bench_kernel
+	@uptime
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

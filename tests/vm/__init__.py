@@ -4,6 +4,7 @@
     image.py    recipe -> root.ext4, vmlinuz, initrd, whole or not at all
     module.py   a folder of C -> a kernel module for that kernel
     qemu.py     boot, share the checkout, run a command, give back its output and exit status
+    uml.py      the same with the kernel as a program of the host: for measuring
     guest/      what runs inside: the boot script and the scenarios, which are pytest's
 
 On the host: `python -m tests.vm run -- COMMAND`, or `make test-vm` for all scenarios in one boot.

@@ -1,11 +1,11 @@
-"""`python -m tests.vm build | run [--timeout SECONDS] [-- COMMAND...] | test [PYTEST ARGUMENTS...]`."""
+"""`python -m tests.vm build | run [--uml] [--timeout SECONDS] [-- COMMAND...] | test [PYTEST ARGUMENTS...]`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from tests.vm import image, qemu
+from tests.vm import image, qemu, uml
 
 PYTEST = ("python3", "-m", "pytest", "--no-skip")
 SCENARIOS = "tests/vm/guest"
@@ -18,6 +18,7 @@ def main() -> int:
     actions.add_parser("build", help="build the guest if it is not in the cache")
     run = actions.add_parser("run", help="run a command as root in a guest, in the checkout")
     run.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="for boot and command")
+    run.add_argument("--uml", action="store_true", help="its kernel as a program, User-Mode Linux, and not under qemu")
     run.add_argument("command", nargs="+", metavar="COMMAND")
     test = actions.add_parser("test", help="run the scenarios, all in one boot; more arguments are pytest's")
     test.add_argument("--timeout", type=float, default=1200, metavar="SECONDS", help="for boot and scenarios")
@@ -28,9 +29,10 @@ def main() -> int:
         guest = image.ready()
         if arguments.action == "build":
             return 0
+        if arguments.action == "run":
+            return qemu.run(guest, arguments.command, arguments.timeout, (uml if arguments.uml else qemu).machine)
         named = any("::" in argument or argument.endswith(".py") for argument in more)
-        command = arguments.command if arguments.action == "run" else [*PYTEST, *more, *(() if named else (SCENARIOS,))]
-        return qemu.run(guest, command, arguments.timeout)
+        return qemu.run(guest, [*PYTEST, *more, *(() if named else (SCENARIOS,))], arguments.timeout)
     except image.BuildError as error:
         print(error, file=sys.stderr)
         return qemu.NOT_RUN

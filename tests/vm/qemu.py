@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,32 +33,11 @@ TIMED_OUT = 124  # exit statuses, as timeout(1) and env(1) have them
 NOT_RUN = 125
 
 
-def run(image: Image, command: Sequence[str], seconds: float) -> int:
-    """Run `command` in a guest that is booted for it; its exit status, or TIMED_OUT or NOT_RUN."""
-    with tempfile.TemporaryDirectory(prefix="quic-tlshd-vm-") as name:
-        job = Path(name)
-        shutil.copy(module.built(image, HERE / "hsgen"), job / "hsgen.ko")
-        (job / "command").write_text(f"exec {shlex.join(command)}\n")
-        stopped = _boot(_qemu(image, job), job, seconds)
-        if (job / "status").exists():
-            return int((job / "status").read_text())
-        print(f"the guest {stopped or 'ended without a status'}; its console:")
-        console = (job / "console").read_text(errors="replace") if (job / "console").exists() else ""
-        print("\n".join(console.splitlines()[-CONSOLE_TAIL:]), flush=True)
-        return TIMED_OUT if stopped and (job / "booted").exists() else NOT_RUN
-
-
-def accelerator() -> str:
-    """KVM only where it can be relied on: a nested one may accept a guest and then not run it. QUIC_TLSHD_VM_ACCEL."""
-    given = os.environ.get("QUIC_TLSHD_VM_ACCEL")
-    if given:
-        return given
-    nested = " hypervisor" in Path("/proc/cpuinfo").read_text()
-    return "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) and not nested else "tcg,thread=multi"
-
-
-def _qemu(image: Image, job: Path) -> list[str]:
+def machine(image: Image, job: Path) -> list[str]:
+    """The command that boots the guest: it shares the folder `job`, writes the guest's output to its own, and ends when
+    the guest does."""
     require(QEMU)
+    shutil.copy(module.built(image, HERE / "hsgen"), job / "hsgen.ko")
 
     def share(tag: str, path: Path, options: str) -> list[str]:
         return ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{options}"]
@@ -78,8 +57,36 @@ def _qemu(image: Image, job: Path) -> list[str]:
     ]
 
 
+def run(
+    image: Image,
+    command: Sequence[str],
+    seconds: float,
+    machine: Callable[[Image, Path], list[str]] = machine,
+) -> int:
+    """Run `command` in a guest that is booted for it; its exit status, or TIMED_OUT or NOT_RUN."""
+    with tempfile.TemporaryDirectory(prefix="quic-tlshd-vm-") as name:
+        job = Path(name)
+        (job / "command").write_text(f"exec {shlex.join(command)}\n")
+        stopped = _boot(machine(image, job), job, seconds)
+        if (job / "status").exists():
+            return int((job / "status").read_text())
+        print(f"the guest {stopped or 'ended without a status'}; its console:")
+        console = (job / "console").read_text(errors="replace") if (job / "console").exists() else ""
+        print("\n".join(console.splitlines()[-CONSOLE_TAIL:]), flush=True)
+        return TIMED_OUT if stopped and (job / "booted").exists() else NOT_RUN
+
+
+def accelerator() -> str:
+    """KVM only where it can be relied on: a nested one may accept a guest and then not run it. QUIC_TLSHD_VM_ACCEL."""
+    given = os.environ.get("QUIC_TLSHD_VM_ACCEL")
+    if given:
+        return given
+    nested = " hypervisor" in Path("/proc/cpuinfo").read_text()
+    return "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) and not nested else "tcg,thread=multi"
+
+
 def _boot(command: list[str], job: Path, seconds: float) -> str:
-    """Run qemu until it ends, our standard output being the guest's; how it ended, in words, "" if by itself."""
+    """Run a machine until it ends, our standard output being the guest's; how it ended, in words, "" if by itself."""
     sys.stdout.flush()
     began = time.monotonic()
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

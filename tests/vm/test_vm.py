@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import image, module, qemu
+from tests.vm import image, module, qemu, uml
 from tests.vm.initrd import in_loading_order
 
 # Finds the job folder among qemu's arguments, as the guest does by its tag.
@@ -53,6 +53,21 @@ def test_no_boot(guest: image.Image, capfd: pytest.CaptureFixture[str], monkeypa
 def test_command_takes_too_long(guest: image.Image) -> None:
     play(guest, 'touch "$job/booted"; exec sleep 60')
     assert qemu.run(guest, ["true"], 0.5) == qemu.TIMED_OUT
+
+
+def test_user_mode_linux(
+    guest: image.Image, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of a guest whose kernel is a program: it is told of the job in the environment of its first process."""
+    kernel = guest.directory / "linux"
+    script = 'echo early; touch "$JOB/booted"; sh "$JOB/command" >&3; echo $? >"$JOB/status"'
+    kernel.write_text(
+        f'#!/bin/sh\nfor argument; do case $argument in JOB=*) export "$argument";; esac; done\n{script}\n'
+    )
+    kernel.chmod(0o755)
+    monkeypatch.setattr(uml, "built", lambda image: kernel)
+    assert qemu.run(guest, ["sh", "-c", "echo 'two  words'; exit 7"], 20, uml.machine) == 7
+    assert capfd.readouterr().out == "two  words\n", "the kernel's own words are not the guest's"
 
 
 def test_cut_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,11 +79,11 @@ class QuicTlshd(Handler):
     name = "quic-tlshd"
 
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
-        own = {
+        own: dict[str, Mapping[str, str]] = {
             "upcall": {"kernel": "yes", "socket": str(directory / "handshake.sock")},
             "worker": {"count": "1"},
         }
-        super().__init__(side, directory, {**config, **own})
+        super().__init__(side, directory, {**own, **config})
         self.daemon = daemon.Daemon(directory)
 
     def _start(self) -> None:
