@@ -33,13 +33,22 @@ _PSS: dict[str, S] = {
     "sha384": S.RSA_PSS_RSAE_SHA384,
     "sha512": S.RSA_PSS_RSAE_SHA512,
 }
+_BROKEN = (
+    SignatureAlgorithmOID.RSA_WITH_MD5,
+    SignatureAlgorithmOID.RSA_WITH_SHA1,
+    SignatureAlgorithmOID.ECDSA_WITH_SHA1,
+    SignatureAlgorithmOID.DSA_WITH_SHA1,
+)
 _NO_SCHEME = 0  # which nobody takes
 
 
 def certificate_chain(chain: tuple[x509.Certificate, ...], public_key: Any) -> CertificateChain:
-    """The chain, the end certificate first, with that certificate's key. ValueError if it may not sign handshakes
-    (RFC 8446 section 4.4.2.2: "If the Key Usage extension is present, the digitalSignature bit MUST be set")."""
+    """The chain, the end certificate first, with that certificate's key. ValueError if peers must not be shown it: RFC
+    8446 section 4.4.2.2 forbids keys that may not sign, by their keyUsage, and signatures by a broken hash."""
     end = chain[0]
+    for member in chain:
+        if member.signature_algorithm_oid in _BROKEN and member.subject != member.issuer:
+            raise ValueError("a signature in its chain is by MD5 or SHA-1, which TLS 1.3 does not allow")
     usage = _key_usage(end)
     if usage is not None and not usage.digital_signature:
         raise ValueError("its keyUsage lacks digitalSignature, which TLS 1.3 needs")

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class AlertDescription(IntEnum):
-    """AlertDescription, RFC 8446 section 6; ech_required is RFC 9849's. Upper case as in the IANA registry."""
+    """AlertDescription, RFC 8446 section 6; general_error is RFC 9846's, ech_required RFC 9849's."""
 
     CLOSE_NOTIFY = 0
     UNEXPECTED_MESSAGE = 10
@@ -34,7 +34,9 @@ class AlertDescription(IntEnum):
     BAD_CERTIFICATE_STATUS_RESPONSE = 113
     UNKNOWN_PSK_IDENTITY = 115
     CERTIFICATE_REQUIRED = 116
+    GENERAL_ERROR = 117
     NO_APPLICATION_PROTOCOL = 120
+    ECH_REQUIRED = 121
 
     @property
     def label(self) -> str:

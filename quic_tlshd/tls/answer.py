@@ -32,8 +32,8 @@ def require_answer(server_hello: ServerHello, hello: ClientHello, parameters: Cl
         raise PeerError(AlertDescription.PROTOCOL_VERSION, "the server does not speak TLS 1.3")
     if decode_uint16(extensions[X.SUPPORTED_VERSIONS], "supported_versions") != TLS_1_3:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the server selected a version that was not offered")
-    if server_hello.legacy_version != TLS_1_2:
-        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the ServerHello's legacy_version is not TLS 1.2's")
+    if server_hello.legacy_version != TLS_1_2:  # RFC 9846 section 4.1.3; in RFC 8446 it was to be ignored
+        raise PeerError(AlertDescription.PROTOCOL_VERSION, "the ServerHello's legacy_version is not TLS 1.2's")
     if server_hello.legacy_session_id_echo != hello.legacy_session_id:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "legacy_session_id_echo is not our legacy_session_id")
     if server_hello.legacy_compression_method != 0:
@@ -67,11 +67,13 @@ def read_key_exchange(
     cipher_suite: CipherSuite,
 ) -> tuple[NamedGroup | None, bytes]:
     """The group and the shared secret; None and zeros after psk_ke (section 7.1)."""
-    if psk is None or X.KEY_SHARE in server_hello.extensions:
+    does_dhe = X.KEY_SHARE in server_hello.extensions
+    mode = PskKeyExchangeMode.PSK_DHE_KE if does_dhe else PskKeyExchangeMode.PSK_KE
+    if psk is not None and mode not in parameters.psk_modes:  # section 4.2.11
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"the server selected {mode.name.lower()} for our PSK")
+    if psk is None or does_dhe:
         return _exchange(server_hello, key_pairs)
-    if PskKeyExchangeMode.PSK_KE in parameters.psk_modes:
-        return None, bytes(hash_length(cipher_suite.hash))
-    raise PeerError(AlertDescription.MISSING_EXTENSION, "the server would use our PSK without (EC)DHE")
+    return None, bytes(hash_length(cipher_suite.hash))
 
 
 def _exchange(server_hello: ServerHello, key_pairs: dict[NamedGroup, KeyPair]) -> tuple[NamedGroup, bytes]:

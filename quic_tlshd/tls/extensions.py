@@ -35,7 +35,7 @@ HELLO_RETRY_REQUEST = "HelloRetryRequest"
 _CH, _SH, _EE = HandshakeType.CLIENT_HELLO, HandshakeType.SERVER_HELLO, HandshakeType.ENCRYPTED_EXTENSIONS
 _CT, _CR, _NST = HandshakeType.CERTIFICATE, HandshakeType.CERTIFICATE_REQUEST, HandshakeType.NEW_SESSION_TICKET
 _PLACES: dict[int, frozenset[HandshakeType | str]] = {
-    X.SERVER_NAME: frozenset({_CH, _EE}),
+    X.SERVER_NAME: frozenset({_CH, _EE, _CR}),  # CertificateRequest: RFC 9261, and RFC 9846's table
     X.MAX_FRAGMENT_LENGTH: frozenset({_CH, _EE}),
     X.STATUS_REQUEST: frozenset({_CH, _CR, _CT}),
     X.SUPPORTED_GROUPS: frozenset({_CH, _EE}),

@@ -11,6 +11,7 @@ from enum import IntEnum
 SSL_3_0 = 0x0300
 TLS_1_2 = 0x0303  # legacy_version
 TLS_1_3 = 0x0304
+TLS_FALLBACK_SCSV = 0x5600  # among cipher suites, RFC 7507
 
 
 class HandshakeType(IntEnum):

@@ -17,7 +17,7 @@ from quic_tlshd.tls.extensions import (
     decode_supported_versions,
     decode_uint16_list,
 )
-from quic_tlshd.tls.iana import SSL_3_0, TLS_1_3
+from quic_tlshd.tls.iana import SSL_3_0, TLS_1_3, TLS_FALLBACK_SCSV
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.messages import ClientHello
 from quic_tlshd.tls.selection import Criteria, read_criteria
@@ -47,6 +47,8 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     extensions = hello.extensions
     body = extensions.get(X.SUPPORTED_VERSIONS)
     if hello.legacy_version <= SSL_3_0 or body is None or TLS_1_3 not in decode_supported_versions(body):
+        if TLS_FALLBACK_SCSV in hello.cipher_suites:  # RFC 7507 section 3
+            raise PeerError(AlertDescription.INAPPROPRIATE_FALLBACK, "the client was made to fall back from TLS 1.3")
         raise PeerError(AlertDescription.PROTOCOL_VERSION, "the client does not offer TLS 1.3")
     if hello.legacy_compression_methods != b"\0":
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, "the client offers compression")

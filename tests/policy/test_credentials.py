@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -61,6 +62,20 @@ def test_what_peers_may_ask_of_a_chain(tmp_path: Path) -> None:
     )
     chain = load_credential(*pki.self_signed("a.example").write(tmp_path, "b")).chain
     assert chain.signed_with == ()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed, which still signs with SHA-1")
+def test_a_chain_that_is_signed_with_sha_1(tmp_path: Path) -> None:
+    """RFC 8446 section 4.4.2.2: no such chain is sent to a peer that did not ask for it, and none does."""
+    ROOT.write(tmp_path / "ca.pem")
+    (tmp_path / "ca.key").write_bytes(pki.key_pem(ROOT.private_key))
+    request = ["req", "-newkey", "rsa:2048", "-noenc", "-keyout", "a.key", "-subj", "/CN=a.example", "-out", "a.csr"]
+    signing = ["x509", "-req", "-sha1", "-in", "a.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-out", "a.pem"]
+    for command in (request, signing):
+        subprocess.run(["openssl", *command], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "a.key").chmod(0o600)
+    with pytest.raises(CredentialError, match=r"a\.pem: a signature in its chain is by MD5 or SHA-1"):
+        load_credential(tmp_path / "a.pem", tmp_path / "a.key")
 
 
 def test_a_key_usage_that_forbids_to_sign(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_the_client_wants_dhe_if_it_said_so() -> None:
     started = before_server_hello()
     hello = server_hello(started)
     extensions = {kind: body for kind, body in hello.extensions.items() if kind != X.KEY_SHARE}
-    started.refuses(replace(hello, extensions=extensions).encode(), A.MISSING_EXTENSION)
+    started.refuses(replace(hello, extensions=extensions).encode(), A.ILLEGAL_PARAMETER)
 
 
 def test_a_client_that_has_only_psks_takes_nothing_else() -> None:
