@@ -7,26 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quic_tlshd.tls.alert import AlertDescription, PeerError
+from quic_tlshd.tls.alert import PeerError
 from quic_tlshd.tls.iana import HandshakeType
 from quic_tlshd.tls.messages import encode_message
 from quic_tlshd.tls.parameters import ClientCertificate, Level
 from tests.tls import resuming
-from tests.tls.playbook import Duel, Letter, Role
-
-
-def parse(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> CertificatePublicKeyTypes:
-    """What a verifier does with a certificate that is none."""
-    try:
-        return x509.load_der_x509_certificate(chain[0]).public_key()
-    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
-        raise PeerError(AlertDescription.BAD_CERTIFICATE, "this is no certificate") from None
+from tests.tls.playbook import Duel, Letter, Role, parse
 
 
 def full() -> Duel:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -111,6 +112,14 @@ def _certificate(der: bytes) -> x509.Certificate:
 def trust(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> CertificatePublicKeyTypes:
     """A VerifyChain that believes everything: chains are not the engine's business."""
     return _certificate(chain[0]).public_key()
+
+
+def parse(chain: tuple[bytes, ...], _responses: tuple[bytes, ...] = ()) -> CertificatePublicKeyTypes:
+    """What a verifier does with a certificate that is none."""
+    try:
+        return x509.load_der_x509_certificate(chain[0]).public_key()
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
+        raise PeerError(AlertDescription.BAD_CERTIFICATE, "this is no certificate") from None
 
 
 def distrust(alert: AlertDescription) -> VerifyChain:
