@@ -2,6 +2,7 @@
 # make test     the whole test suite
 # make lint     ruff, mypy --strict, import contracts
 # make test-vm  the scenarios that need a kernel which makes upcalls: NFS, NVMe and TCP, in a guest (root, qemu)
+# make fuzz     a million inputs for each fuzz target (takes an hour or two)
 # make bench    the engine and the daemon, measured beside their peers
 # make bench-vm handshakes that the kernel asks for, beside tlshd's, in a guest under User-Mode Linux (root)
 #
@@ -11,7 +12,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-vm lint bench bench-vm clean
+.PHONY: demo test test-vm lint fuzz bench bench-vm clean
 
 demo: $(VENV)/installed-aioquic
 	@$(BIN)/python -m quic_tlshd.demo
@@ -27,6 +28,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/installed-fuzz
+	$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench.bench_engine
