@@ -44,6 +44,7 @@ from quic_tlshd.uapi.quic import (
     QUIC_ALPN_MAX_LEN,
     QUIC_TP_EXT_MAX_LEN,
     SOL_QUIC,
+    TRANSPORT_ERROR_APPLICATION,
     TRANSPORT_ERROR_CRYPTO,
     CertificateRequest,
     Config,
@@ -60,6 +61,7 @@ MAX_CHUNK = 16 * 1024  # of a message, for one sendmsg; the kernel cuts it into 
 _MAX_FRAME = 64 * 1024  # a CRYPTO frame is within a UDP datagram
 _CONTROL_SPACE = socket.CMSG_SPACE(16)  # the largest there is: struct quic_stream_info
 _LEVELS = frozenset(Level)
+_ALERTS = {alert.label.encode(): alert for alert in AlertDescription}
 
 ControlMessages = list[tuple[int, int, bytes]]
 
@@ -144,7 +146,8 @@ class QuicKernelEndpoint:
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:
         """The socket's owner closes it. The kernel keeps the phrase for that, but as yet replaces an establishing
-        socket's error code by APPLICATION_ERROR."""
+        socket's error code by APPLICATION_ERROR, so that `reason`, an alert's label, is how our like knows the alert.
+        """
         close = ConnectionClose(TRANSPORT_ERROR_CRYPTO + alert, reason.encode())
         try:
             self._set(SocketOption.CONNECTION_CLOSE, close.encode())
@@ -254,6 +257,8 @@ class QuicKernelEndpoint:
             )
         if 0 <= close.errcode - TRANSPORT_ERROR_CRYPTO <= 0xFF:
             return PeerAlertError(close.errcode - TRANSPORT_ERROR_CRYPTO)
+        if close.errcode == TRANSPORT_ERROR_APPLICATION and close.phrase in _ALERTS:  # see `fail`
+            return PeerAlertError(_ALERTS[close.phrase])
         if close.errcode or number in (errno.ENOTCONN, errno.EPIPE):
             phrase = f" ({close.phrase.decode(errors='replace')!r})" if close.phrase else ""
             reason = f"the connection was closed with QUIC error {close.errcode:#04x}{phrase}"

@@ -17,6 +17,7 @@ SOL_QUIC = 288
 
 MSG_QUIC_NOTIFICATION = MSG_MORE  # from recvmsg: an event that the socket's owner asked for, no handshake data
 
+TRANSPORT_ERROR_APPLICATION = 0x0C  # QUIC_TRANSPORT_ERROR_APPLICATION
 TRANSPORT_ERROR_CRYPTO = 0x0100  # QUIC_TRANSPORT_ERROR_CRYPTO: plus the TLS alert (RFC 9001 section 4.8)
 
 QUIC_ALPN_MAX_LEN = 128  # of the comma-separated string

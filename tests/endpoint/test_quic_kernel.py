@@ -243,8 +243,14 @@ async def test_the_phrase_is_what_the_peer_of_a_failed_handshake_gets(pair: Pair
     await server.fail(AlertDescription.UNKNOWN_CA, "unknown_ca")
     server.close()
     pair.server.shut_down()
-    with pytest.raises(EndpointError, match=r"closed with QUIC error 0x0c \('unknown_ca'\)") as closed:
+    with pytest.raises(PeerAlertError, match="unknown_ca"):
         await waiting
+
+
+async def test_a_phrase_of_somebody_elses(pair: Pair) -> None:
+    pair.client.close_by_peer(quic_socket.APPLICATION_ERROR, b"unknown ca")
+    with pytest.raises(EndpointError, match=r"closed with QUIC error 0x0c \('unknown ca'\)") as closed:
+        await QuicKernelEndpoint(pair.client).receive()
     assert closed.value.errno == errno.ECONNRESET
 
 
