@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -148,8 +148,8 @@ def server_options(files: Files, scenario: Scenario) -> Iterator[object]:
 @asynccontextmanager
 async def serving(files: Files, scenario: Scenario) -> AsyncIterator[Server]:
     """s_server -www for the scenario."""
-    arguments = [str(part) for option in server_options(files, scenario) for part in _flat(option)]
-    setup = Setup.load(s_server.command_line_parser().parse_args(arguments), Role.SERVER)
+    options = s_server.command_line_parser().parse_args(flat(server_options(files, scenario)))
+    setup = Setup.load(options, Role.SERVER)
     ours = Server()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -194,8 +194,8 @@ def client_options(files: Files, scenario: Scenario) -> Iterator[object]:
 
 async def visit(port: int, files: Files, scenario: Scenario, answers: Answers) -> list[Visit]:
     """s_client for the scenario, twice if it is about sessions."""
-    arguments = [str(part) for option in client_options(files, scenario) for part in _flat(option)]
-    options = s_client.command_line_parser().parse_args(["-connect", f"127.0.0.1:{port}", *arguments])
+    arguments = ["-connect", f"127.0.0.1:{port}", *flat(client_options(files, scenario))]
+    options = s_client.command_line_parser().parse_args(arguments)
     setup, visits = Setup.load(options, Role.CLIENT), []
     for early_data in (b"", options.early_data) if scenario in (table.RESUMPTION, table.EARLY_DATA) else (b"",):
         options.early_data = early_data
@@ -238,5 +238,9 @@ async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
             await asyncio.sleep(0.02)
 
 
-def _flat(option: object) -> tuple[object, ...]:
-    return option if isinstance(option, tuple) else (option,)
+def flat(options: Iterable[object]) -> list[str]:
+    """As a command line has them: pairs beside single ones."""
+    parts: list[str] = []
+    for option in options:
+        parts += map(str, option if isinstance(option, tuple) else (option,))
+    return parts

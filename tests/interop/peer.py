@@ -27,6 +27,9 @@ class Peer(Protocol):
         """Why there is nothing to try, where that is so. role: ours."""
         ...
 
+    def prepare(self, files: Files) -> None:
+        """Make ready what all cells need."""
+
     async def run(self, role: Role, scenario: Scenario, files: Files) -> list[Visit]:
         """Do it; give our view of each connection."""
         ...

@@ -24,6 +24,9 @@ class TcpPeer:
     def cannot(self, role: Role, scenario: Scenario) -> str | None:
         return None
 
+    def prepare(self, files: Files) -> None:
+        """Nothing to do, for most."""
+
     def client(self, port: int, scenario: Scenario, files: Files) -> Sequence[tuple[Sequence[object], bytes]]:
         """The commands to visit our server with, and the standard input of each; the last gets the page."""
         raise NotImplementedError

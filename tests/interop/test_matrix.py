@@ -16,13 +16,14 @@ from tests.interop.ours import Files
 from tests.interop.peer import Peer
 from tests.interop.peers.curl import Curl
 from tests.interop.peers.gnutls import GnuTls
+from tests.interop.peers.golang import Go, GoQuic
 from tests.interop.peers.nss import Nss
 from tests.interop.peers.openssl import OpenSsl
 from tests.interop.table import FAILED, OK, SCENARIOS, Cell, Table
 
 AT_ONCE = 4
 CELL_TIMEOUT = 60.0
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (OpenSsl(), GnuTls(), Nss(), Curl())}
+PEERS: dict[str, Peer] = {peer.name: peer for peer in (OpenSsl(), GnuTls(), Nss(), Go(), GoQuic(), Curl())}
 CELLS = [Cell(name, role, scenario) for name in PEERS for role in Role for scenario in SCENARIOS]
 
 Results = dict[Cell, Exception | str | None]
@@ -43,6 +44,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if name not in done:
             files = Files(tmp_path_factory.mktemp("interop"))
             cells = [cell for cell in CELLS if cell in selected and cell.peer == name]
+            PEERS[name].prepare(files)
             done[name] = asyncio.run(run_all(PEERS[name], cells, files))
         return done[name]
 
