@@ -229,7 +229,9 @@ class Channel(Generic[T]):
     def _receive(self) -> bool:
         """Take one message, if there is one."""
         try:
-            size, ancillary, flags, _ = self._sock.recvmsg_into([self._buffer], self._ancillary_size)
+            size, ancillary, flags, _ = self._sock.recvmsg_into(
+                [self._buffer], self._ancillary_size, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return False
         except OSError:
@@ -259,7 +261,6 @@ def _received_fd(ancillary: list[tuple[int, int, bytes]]) -> int:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             (fd,) = array.array("i", data)
-            os.set_inheritable(fd, False)
             return fd
     return -1
 

@@ -22,7 +22,7 @@ class _Formatter(logging.Formatter):
         self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        if not self._tracebacks:
+        if not self._tracebacks and (record.exc_info or record.stack_info):
             error = record.exc_info[1] if record.exc_info else None
             record = copy(record)
             if error is not None:

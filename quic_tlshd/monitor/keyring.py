@@ -1,7 +1,7 @@
 """Kernel keyrings: pre-shared keys, and the certificates that a kernel consumer names by serial (KERNEL keyrings(7)).
 
 The keyrings of the kernel's consumers and those of the configuration are linked into our session keyring, since only a
-possessor may read them. They are looked up by name at every use, as they may be made after our start. What comes with
+possessor may read them. They are looked up by name at use, as they may be made after our start. What comes with
 one request (its KEYRING attribute) is searched for that request only.
 """
 
@@ -59,8 +59,17 @@ class Keyrings:
         return FoundKey(Psk(identity, key.read(), hash_of(identity)), serial)
 
     def find(self, identity: bytes, keyring: int | None) -> FoundKey | None:
-        """The key for an identity that a client offers: in `keyring`, the request's own, or in those of the session."""
-        self._link()
+        """The key for an identity that a client offers: in `keyring`, the request's own, or in those of the session.
+
+        Only if it isn't there are the keyrings looked up that have come meanwhile: that costs more than all the rest.
+        """
+        found = self._search(identity, keyring)
+        if found is None:
+            self._link()
+            found = self._search(identity, keyring)
+        return found
+
+    def _search(self, identity: bytes, keyring: int | None) -> FoundKey | None:
         for ring in (KeySpec.SESSION_KEYRING,) if keyring is None else (_signed(keyring), KeySpec.SESSION_KEYRING):
             for kind in _PSK_TYPES:
                 # ValueError: a NUL in what should be a name.

@@ -31,7 +31,7 @@ from quic_tlshd.tls.ticket import Session
 from quic_tlshd.worker.key_shares import KeyShares
 
 
-@dataclass(slots=True)
+@dataclass
 class Seen:
     """What is known of a handshake so far; the log wants it above all when the handshake fails."""
 

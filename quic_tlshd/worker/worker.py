@@ -18,7 +18,6 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from errno import EBADF, EPROTONOSUPPORT
 from functools import partial
 
@@ -150,7 +149,7 @@ class Worker:
             self._tasks.pop(request.id, None)
             if endpoint is not None and not later:
                 endpoint.close()
-            outcome = msgspec.structs.replace(outcome, **asdict(seen), elapsed=time.monotonic() - began)
+            outcome = msgspec.structs.replace(outcome, **vars(seen), elapsed=time.monotonic() - began)
             self._channel.send(channel.Outcome(request.id, outcome))
         if endpoint is not None and later:
             await self._go_on(engine, endpoint, later)
