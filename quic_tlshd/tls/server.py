@@ -334,6 +334,8 @@ def _encrypted_extensions(
         extensions[X.RECORD_SIZE_LIMIT] = parameters.record_size_limit.to_bytes(2, "big")
     if early_data:
         extensions[X.EARLY_DATA] = b""
+    if offer.key_shares and choice.groups[0] not in offer.key_shares:  # what we would have liked better (section 4.2.7)
+        extensions[X.SUPPORTED_GROUPS] = encode_uint16_list(choice.groups)
     return EncryptedExtensions(parameters.arrange(HandshakeType.ENCRYPTED_EXTENSIONS, extensions)).encode()
 
 

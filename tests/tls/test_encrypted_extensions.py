@@ -93,6 +93,18 @@ def test_supported_groups_may_come() -> None:
     assert Duel.of(server=arranged(HandshakeType.ENCRYPTED_EXTENSIONS, groups)).run().is_complete
 
 
+def test_our_server_says_which_group_it_would_have_liked_better() -> None:
+    """Section 4.2.7: its groups, if the client has sent no share of the one that it prefers."""
+    for groups, told in (
+        ((NamedGroup.X25519, NamedGroup.SECP256R1), False),
+        ((NamedGroup.X25519MLKEM768, NamedGroup.X25519), True),
+    ):
+        duel = Duel.of(choice={"groups": groups}).until(Role.CLIENT, HandshakeType.ENCRYPTED_EXTENSIONS)
+        body = EncryptedExtensions.decode(duel.next.message).extensions.get(X.SUPPORTED_GROUPS)
+        assert body == (encode_uint16_list(groups) if told else None)
+        assert duel.run().is_complete
+
+
 def test_our_server_says_that_it_used_the_name() -> None:
     """RFC 6066 section 3: an empty server_name; none if the client sent none."""
     duel = Duel.of().until(Role.CLIENT, HandshakeType.ENCRYPTED_EXTENSIONS)
