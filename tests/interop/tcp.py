@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from quic_tlshd.request import Role
 from tests.interop import ours, table
@@ -64,10 +66,18 @@ class TcpPeer:
                 raise AssertionError(f"we: {error!r}; it:\n{program.output}") from error
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """One that neither another cell was given nor the kernel gives to clients: a program takes a while to listen."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if port in _given:
+            continue
+        _given.add(port)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def twice(scenario: Scenario) -> bool:

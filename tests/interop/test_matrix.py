@@ -14,16 +14,20 @@ from quic_tlshd.request import Role
 from tests.interop import ours
 from tests.interop.ours import Files
 from tests.interop.peer import Peer
+from tests.interop.peers.aioquic_tls import Aioquic
+from tests.interop.peers.browser import Chromium
 from tests.interop.peers.curl import Curl
 from tests.interop.peers.gnutls import GnuTls
 from tests.interop.peers.golang import Go, GoQuic
+from tests.interop.peers.node import Node
 from tests.interop.peers.nss import Nss
 from tests.interop.peers.openssl import OpenSsl
 from tests.interop.table import FAILED, OK, SCENARIOS, Cell, Table
 
 AT_ONCE = 4
 CELL_TIMEOUT = 60.0
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (OpenSsl(), GnuTls(), Nss(), Go(), GoQuic(), Curl())}
+ALL: tuple[Peer, ...] = (OpenSsl(), Node(), GnuTls(), Nss(), Go(), GoQuic(), Aioquic(), Curl(), Chromium())
+PEERS = {peer.name: peer for peer in ALL}
 CELLS = [Cell(name, role, scenario) for name in PEERS for role in Role for scenario in SCENARIOS]
 
 Results = dict[Cell, Exception | str | None]

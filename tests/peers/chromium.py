@@ -14,6 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TIMEOUT = 60.0  # seconds
+OPTIONS = (
+    "--headless",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
 
 
 def find() -> str | None:
@@ -34,13 +43,7 @@ def load(browser: str, port: int, certificate: x509.Certificate, profile: Path) 
     profile: a folder that does not exist yet.
     """
     options = [
-        "--headless",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-dev-shm-usage",
+        *OPTIONS,
         f"--user-data-dir={profile}",
         f"--origin-to-force-quic-on=localhost:{port}",
         f"--ignore-certificate-errors-spki-list={pin(certificate)}",
