@@ -8,6 +8,8 @@ from quic_tlshd.policy.text import MAXIMUM_REASON, alpn_text, cut, shown, shown_
 from quic_tlshd.request import HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.tls.alert import alert_label
 
+_MAXIMUM_IDENTITY = 300  # characters; one of NVMe has two names and a digest
+
 
 def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
     """E.g. ``handshake as server with 192.0.2.1 port 4711 done: entry h3, ALPN h3, server name a.example, ...``
@@ -24,7 +26,7 @@ def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
         facts += [shown(fact) for fact in (outcome.cipher_suite, outcome.group, outcome.signature_scheme) if fact]
         facts += ["session resumed"] if outcome.resumed else []
         facts += ["early data"] if outcome.early_data else []
-        facts.append("peer certificate verified" if outcome.peer_chain else "no peer certificate")
+        facts.append(_authenticated_by(outcome))
         facts.append(f"{outcome.elapsed * 1000:.1f} ms")
         return f"handshake as {request.role.value} with {who} done: {', '.join(facts)}"
     if outcome.alert is not None:
@@ -37,6 +39,12 @@ def describe(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:
 def located(peer: str, netns: str | None) -> str:
     """Whom with, and in which network namespace, None being the daemon's own."""
     return peer if netns is None else f"{peer} in network namespace {shown(netns)}"
+
+
+def _authenticated_by(outcome: HandshakeOutcome) -> str:
+    if outcome.psk_identity is not None:
+        return f"PSK {shown(outcome.psk_identity.decode('latin-1'), _MAXIMUM_IDENTITY)}"
+    return "peer certificate verified" if outcome.peer_chain else "no peer certificate"
 
 
 def _alpn(request: HandshakeRequest, outcome: HandshakeOutcome) -> str:

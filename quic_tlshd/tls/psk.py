@@ -28,6 +28,7 @@ from quic_tlshd.tls.ticket import Session
 from quic_tlshd.tls.transcript import Transcript
 
 _MOST_TRIED = 4  # of a client's PSKs that are known here but don't fit
+_MOST_SHOWN = 300  # bytes of an identity: one of NVMe has two names and a digest
 
 
 # The client
@@ -114,8 +115,15 @@ def find_psk(
             if not isinstance(found.psk, Session) or _is_still_trusted(found.psk, choice):
                 return found
     if not choice.certificates:
-        raise PeerError(AlertDescription.UNKNOWN_PSK_IDENTITY, "none of the client's PSK identities can be used here")
+        reason = f"none of the client's PSK identities can be used here: {_shown(offer.psk_identities)}"
+        raise PeerError(AlertDescription.UNKNOWN_PSK_IDENTITY, reason)
     return None
+
+
+def _shown(identities: tuple[bytes, ...]) -> str:
+    """For a reason: the first, what isn't printable escaped, and how many more there are."""
+    first = repr(identities[0][:_MOST_SHOWN]).removeprefix("b")
+    return first if len(identities) == 1 else f"{first} and {len(identities) - 1} more"
 
 
 def find_again(found: FoundPsk, first: Offer, second: Offer) -> FoundPsk:

@@ -44,6 +44,14 @@ def test_usual_lines() -> None:
     )
 
 
+def test_psk() -> None:
+    """Both sides are who knows the key, and no certificate was wanted."""
+    assert describe(REQUEST, replace(DONE, psk_identity=b"NVMe1R01 host subsystem")).endswith(
+        ", X25519, PSK 'NVMe1R01 host subsystem', 1.5 ms"
+    )
+    assert ", PSK 'a, b\\x00', " in describe(REQUEST, replace(DONE, psk_identity=b"a, b\0"))
+
+
 @pytest.mark.parametrize("peer", ["2001:db8::1 port 1", "fe80::1%eth0 port 443", "192.0.2.1", "fe80::1%eth0", "host"])
 def test_addresses_are_plain(peer: str) -> None:
     assert f" with {peer} done: " in describe(REQUEST, replace(DONE, peer=peer))

@@ -122,7 +122,13 @@ def test_a_server_that_asks_for_none_ignores_them() -> None:
 
 
 def test_an_unknown_identity() -> None:
-    duel(offered=(STRANGER,)).fails(A.UNKNOWN_PSK_IDENTITY)
+    """The administrator wants to know which one."""
+    reason = duel(offered=(STRANGER,)).fails(A.UNKNOWN_PSK_IDENTITY).reason
+    assert reason.endswith(": 'nobody knows me'")
+    many = tuple([replace(STRANGER, identity=b"\n" * 10_000 + bytes([number])) for number in range(3)])
+    reason = duel(offered=many).fails(A.UNKNOWN_PSK_IDENTITY).reason
+    assert reason.endswith("\\n' and 2 more")
+    assert len(reason) < 1000
 
 
 def test_a_client_without_psks() -> None:
