@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.pki import Authority
-from tests.vm.guest import handlers, hsgen, netns, nfs, nvme
+from tests.vm.guest import handlers, hsgen, keyring, netns, nfs, nvme
 from tests.vm.guest.handlers import Handler
 from tests.vm.guest.scenario import Credentials, Handlers
+from tests.vm.guest.summary import Summary
 
 # make test, on the host, finds these files too.
 collect_ignore_glob = [] if os.path.exists(hsgen.DEVICE) else ["test_*.py"]
@@ -20,12 +20,12 @@ collect_ignore_glob = [] if os.path.exists(hsgen.DEVICE) else ["test_*.py"]
 PAIRS = [(client, server) for client in handlers.HANDLERS for server in handlers.HANDLERS]
 LOG_TAIL = 40  # lines of a handler's log that a failed scenario shows
 
-# Scenario, client's handler, server's handler, result, seconds.
-rows: list[tuple[str, str, str, str, float]] = []
-
 
 def name_of(pair: tuple[str, str]) -> str:
     return "--".join(pair)
+
+
+summary = Summary([name_of(pair) for pair in PAIRS])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,14 +35,18 @@ def namespaces() -> Iterator[None]:
     netns.remove()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def keyrings() -> Iterator[None]:
+    """All keyrings that handlers look in are there before the handlers are: tlshd looks for them when it starts."""
+    for module in ("nfs", "nvme-keyring"):
+        netns.execute("modprobe", module)
+    with keyring.made(keyring.CONFIGURED):
+        yield
+
+
 @pytest.fixture(scope="session")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
-    directory = tmp_path_factory.mktemp("credentials")
-    authority = Authority("scenarios")
-    authority.write(directory / "root.pem")
-    for side, name in netns.NAMES.items():
-        authority.issue((name,), usage=side).write(directory, side)
-    return Credentials(directory)
+    return Credentials(tmp_path_factory.mktemp("credentials"))
 
 
 @pytest.fixture(scope="session", params=PAIRS, ids=name_of)
@@ -54,7 +58,8 @@ def pair(request: pytest.FixtureRequest, credentials: Credentials) -> Iterator[H
             for side, handler in zip(netns.NAMES, request.param, strict=True):
                 directory = Path(name) / side
                 directory.mkdir()
-                started.append(handlers.HANDLERS[handler](side, directory, credentials.config()))
+                config = {"authenticate": {"keyrings": keyring.CONFIGURED}, **credentials.config()}
+                started.append(handlers.HANDLERS[handler](side, directory, config))
                 started[-1].start()
             yield Handlers(*started)
         finally:
@@ -85,23 +90,9 @@ def pytest_runtest_makereport(
         for handler in running:
             title = f"end of the log of {handler.name}, the {handler.side}'s handler"
             report.sections.append((title, "\n".join(handler.log()[-LOG_TAIL:])))
-    if report.when == "call" or report.failed:
-        parameters = getattr(item, "callspec", None)
-        client, server = parameters.params.get("pair", ("", "")) if parameters is not None else ("", "")
-        scenario = item.name.partition("[")[0].removeprefix("test_").replace("_", " ")
-        title = f"{item.path.stem.removeprefix('test_')}: {scenario}"
-        result = report.outcome if report.when == "call" else f"{report.when} {report.outcome}"
-        rows.append((title, client, server, result, report.duration))
+    summary.add(item, report)
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not rows:
-        return
-    terminalreporter.section("scenarios")
-    header = ("scenario", "client's handler", "server's handler", "result", "seconds")
-    cells = [header, *((*row[:4], f"{row[4]:.2f}") for row in sorted(rows))]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        terminalreporter.write_line(line.rstrip())
+    summary.write(terminalreporter)

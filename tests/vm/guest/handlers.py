@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.peers import daemon
@@ -17,18 +20,47 @@ class Handler:
     """A handshake daemon in the network namespace `side`. Its log is what it wrote since it was first started."""
 
     name: str
+    started: str  # what it logs when it listens
+    reloaded: str
 
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
         self.side = side
         self.directory = directory
-        self._write({"debug": {"loglevel": "0"}, **config})
+        self._config = {"debug": {"loglevel": "0"}, **config}
+        self._write(self._config)
+        (directory / "log").touch()
 
     def start(self) -> None:
         """Start it; it listens when this returns. Without a listener the kernel refuses requests."""
+        before = len(self.log())
         self._start()
-        until(lambda: genetlink_listeners(self.side) > 0, f"the {self.side}'s handler listens")
+        self._until_logged(self.started, before)
 
     def stop(self) -> None:
+        raise NotImplementedError
+
+    def reload(self) -> None:
+        """Have it load its configuration anew."""
+        before = len(self.log())
+        os.kill(self.pid, signal.SIGHUP)
+        self._until_logged(self.reloaded, before)
+
+    @contextmanager
+    def configured(self, section: str, values: Mapping[str, str]) -> Iterator[None]:
+        """Meanwhile it has these values in that section, "" for none, and else what it had."""
+        self._write({**self._config, section: {**self._config.get(section, {}), **values}})
+        self.reload()
+        try:
+            yield
+        finally:
+            self._write(self._config)
+            self.reload()
+
+    def _until_logged(self, text: str, before: int) -> None:
+        until(lambda: any(text in line for line in self.log()[before:]), f"the {self.side}'s handler logs {text!r}")
+
+    @property
+    def pid(self) -> int:
         raise NotImplementedError
 
     def _start(self) -> None:
@@ -48,6 +80,8 @@ class Tlshd(Handler):
     """ktls-utils' tlshd, as Debian has it."""
 
     name = "tlshd"
+    started = "Kernel capabilities"
+    reloaded = "Configuration reloaded successfully"
 
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
         super().__init__(side, directory, config)
@@ -57,7 +91,8 @@ class Tlshd(Handler):
     def _start(self) -> None:
         with self._log.open("ab") as log, netns.entered(self.side):
             self._process = subprocess.Popen(
-                ["tlshd", "-s", "-c", str(self.directory / "config")],
+                # With a session keyring of its own, as in service: it unlinks from it what requests bring.
+                ["keyctl", "session", "-", "tlshd", "-s", "-c", str(self.directory / "config")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -69,6 +104,11 @@ class Tlshd(Handler):
             self._process.wait(PATIENCE)
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> list[str]:
         return self._log.read_text(errors="replace").splitlines()
 
@@ -77,6 +117,8 @@ class QuicTlshd(Handler):
     """Ours, from the checkout."""
 
     name = "quic-tlshd"
+    started = " ready: "
+    reloaded = " reloaded: "
 
     def __init__(self, side: str, directory: Path, config: Mapping[str, Mapping[str, str]]) -> None:
         own: dict[str, Mapping[str, str]] = {
@@ -93,11 +135,15 @@ class QuicTlshd(Handler):
     def stop(self) -> None:
         self.daemon.stop()
 
+    @property
+    def pid(self) -> int:
+        return self.daemon.pid
+
     def log(self) -> list[str]:
         return self.daemon.log()
 
 
-HANDLERS: Mapping[str, type[Handler]] = {handler.name: handler for handler in (Tlshd, QuicTlshd)}
+HANDLERS: Mapping[str, type[Handler]] = {handler.name: handler for handler in (QuicTlshd, Tlshd)}
 
 
 def genetlink_listeners(side: str) -> int:

@@ -6,8 +6,15 @@ The keyrings of the kernel's consumers (`.nvme`, `.nfs`) are root's: what is add
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-NVME = ".nvme"
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.peers.pki import Issued
+
+NVME, NFS, NFSD = ".nvme", ".nfs", ".nfsd"  # the kernel's
+CONFIGURED = "scenarios"  # what `keyrings=` names in the handlers' configuration
 READABLE = "0x3f1b0000"  # for its possessor everything; its owner, as a handler may be no more, may view, read, search
 
 
@@ -30,9 +37,15 @@ def find(name: str) -> int:
     raise AssertionError(f"the kernel has no keyring {name}")
 
 
-def new(name: str) -> int:
-    """A keyring in our session keyring; its serial."""
-    return int(keyctl("newring", name, "@s"))
+@contextmanager
+def made(name: str) -> Iterator[int]:
+    """A keyring in our session keyring, which a handler may link into its own; its serial."""
+    serial = int(keyctl("newring", name, "@s"))
+    keyctl("setperm", str(serial), READABLE)
+    try:
+        yield serial
+    finally:
+        keyctl("unlink", str(serial), "@s")
 
 
 def add(kind: str, description: str, payload: bytes, keyring: int) -> int:
@@ -42,6 +55,24 @@ def add(kind: str, description: str, payload: bytes, keyring: int) -> int:
     return serial
 
 
-def nvme_identity(host: str, subsystem: str, digest: str = "digest") -> str:
-    """How NVMe names a retained key for SHA-256, which is how handlers of kernel TCP sockets know its hash."""
-    return f"NVMe1R01 {host} {subsystem} {digest}"
+@contextmanager
+def added(kind: str, description: str, payload: bytes, keyring: int) -> Iterator[int]:
+    """The same, for as long as it is needed."""
+    serial = add(kind, description, payload, keyring)
+    try:
+        yield serial
+    finally:
+        keyctl("unlink", str(serial), str(keyring))
+
+
+@contextmanager
+def credential(issued: Issued, keyring: int) -> Iterator[dict[str, int]]:
+    """A certificate and its private key, DER in keys of type `user`; their serials, by hsgen's names for them."""
+    der = issued.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    with added("user", "cert", issued.chain[0], keyring) as cert, added("user", "privkey", der, keyring) as privkey:
+        yield {"cert": cert, "privkey": privkey}
+
+
+def nvme_identity(host: str, subsystem: str, digest: str = "digest", *, hmac: int = 1) -> str:
+    """How NVMe names a retained key for SHA-256 (hmac 1) or SHA-384 (2), by which handlers know its hash."""
+    return f"NVMe1R{hmac:02} {host} {subsystem} {digest}"

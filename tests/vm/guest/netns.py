@@ -15,6 +15,7 @@ from pathlib import Path
 
 ADDRESSES = {"client": "10.77.0.2", "server": "10.77.0.1"}
 NAMES = {"client": "client.test", "server": "server.test"}  # in their certificates, and in /etc/hosts
+ANOTHER_NAME = "another.test"  # the server's too in /etc/hosts, but not in its certificate
 
 
 def create() -> None:
@@ -28,6 +29,7 @@ def create() -> None:
             _ip("-netns", side, "link", "set", device, "up")
     with Path("/etc/hosts").open("a") as hosts:
         hosts.writelines(f"{ADDRESSES[side]} {name}\n" for side, name in NAMES.items())
+        hosts.write(f"{ADDRESSES['server']} {ANOTHER_NAME}\n")
 
 
 def remove() -> None:
@@ -59,15 +61,19 @@ def execute(*command: str, check: bool = True) -> subprocess.CompletedProcess[st
     return done
 
 
+def listener() -> socket.socket:
+    """A TCP socket that listens at the server's address."""
+    with entered("server"):
+        return socket.create_server((ADDRESSES["server"], 0))
+
+
 @contextmanager
 def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
     """A TCP connection: the client's end and the server's."""
-    with entered("server"):
-        listener = socket.create_server((ADDRESSES["server"], 0))
-    with listener:
+    with listener() as listening:
         with entered("client"):
-            client = socket.create_connection(listener.getsockname(), 10)
-        server, _ = listener.accept()
+            client = socket.create_connection(listening.getsockname(), 10)
+        server, _ = listening.accept()
     with client, server:
         client.settimeout(20)
         server.settimeout(20)

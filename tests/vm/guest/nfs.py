@@ -5,6 +5,7 @@ Each export is a file system of its own: xprtsec= is not enforced within another
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,13 +56,29 @@ def _directories() -> list[tuple[Path, str]]:
 
 @contextmanager
 def mounted(policy: str, xprtsec: str, target: Path) -> Iterator[Path]:
-    """The export of that policy, mounted with xprtsec=`xprtsec` ("none", "tls", "mtls"); AssertionError if it fails."""
-    target.mkdir(exist_ok=True)
-    source = f"{netns.NAMES['server']}:/{policy}"
-    # retry=0, soft: one try, and errors instead of waiting for ever.
-    options = f"vers=4.2,xprtsec={xprtsec},soft,retry=0,timeo=100"
-    netns.run("client", "mount", "-t", "nfs", "-o", options, source, str(target))
+    """The export of that policy, mounted with xprtsec=`xprtsec` ("none", "tls", "mtls", and more options behind them);
+    AssertionError if it fails."""
+    done = _mount(policy, xprtsec, target)
+    assert done.returncode == 0, done
     try:
         yield target
     finally:
         netns.run("client", "umount", str(target))
+
+
+def mount_error(policy: str, xprtsec: str, target: Path, host: str = netns.NAMES["server"]) -> tuple[int, str]:
+    """What mount(8) exits with and says; AssertionError if it succeeds."""
+    done = _mount(policy, xprtsec, target, host)
+    if done.returncode == 0:
+        netns.run("client", "umount", str(target))
+    assert done.returncode != 0, "it is mounted"
+    return done.returncode, done.stderr.strip()
+
+
+def _mount(
+    policy: str, xprtsec: str, target: Path, host: str = netns.NAMES["server"]
+) -> subprocess.CompletedProcess[str]:
+    target.mkdir(exist_ok=True)
+    # retry=0, soft: one try, and errors instead of waiting for ever.
+    options = f"vers=4.2,xprtsec={xprtsec},soft,retry=0,timeo=100"
+    return netns.run("client", "mount", "-t", "nfs", "-o", options, f"{host}:/{policy}", str(target), check=False)

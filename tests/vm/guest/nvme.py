@@ -6,12 +6,13 @@ One connect with one I/O queue makes two connections and so four upcalls.
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.vm.guest import netns
+from tests.vm.guest import keyring, netns
 
 HOST = "nqn.2014-08.org.nvmexpress:uuid:11111111-2222-3333-4444-555555555555"
 HOST_ID = "11111111-2222-3333-4444-555555555555"
@@ -55,24 +56,47 @@ def serving(directory: Path) -> Iterator[None]:
         netns.execute("losetup", "-d", device)
 
 
-def insert_key(hmac: int = 1) -> int:
-    """Make a retained key for HOST and SUBSYSTEM (hmac: 1 SHA-256, 2 SHA-384) in the keyring .nvme; its serial."""
+@contextmanager
+def generated_key(hmac: int) -> Iterator[None]:
+    """A retained key for HOST and SUBSYSTEM (hmac: 1 SHA-256, 2 SHA-384) in the keyring .nvme, made by nvme(1)."""
     names = (f"--hostnqn={HOST}", f"--subsysnqn={SUBSYSTEM}")
     done = netns.execute("nvme", "gen-tls-key", "--identity=1", f"--hmac={hmac}", "--insert", *names)
     match = re.search(r"[Ii]nserted TLS key ([0-9a-f]+)", done.stdout + done.stderr)
     assert match is not None, done
-    return int(match[1], 16)
+    try:
+        yield
+    finally:
+        keyring.keyctl("unlink", f"0x{match[1]}", str(keyring.find(keyring.NVME)))
 
 
 @contextmanager
 def connected() -> Iterator[Path]:
     """A controller of the target; gives the namespace's block device. AssertionError if the connection fails."""
-    where = ("-t", "tcp", "-a", netns.ADDRESSES["server"], "-s", str(PORT), "-n", SUBSYSTEM)
-    netns.run("client", "nvme", "connect", *where, "-q", HOST, "-I", HOST_ID, "--tls", "--nr-io-queues=1")
+    done = _connect()
+    assert done.returncode == 0, done
     try:
         yield _device()
     finally:
-        netns.execute("nvme", "disconnect", "-n", SUBSYSTEM)
+        _disconnect()
+
+
+def connect_error(ring: int, key: int) -> tuple[int, str]:
+    """What nvme(1) exits with and says when the host has that key, of that keyring; AssertionError if it succeeds."""
+    done = _connect(f"--keyring={ring:#x}", f"--tls-key={key:#x}")
+    if done.returncode == 0:
+        _disconnect()
+    assert done.returncode != 0, "it is connected"
+    return done.returncode, done.stderr.strip()
+
+
+def _connect(*options: str) -> subprocess.CompletedProcess[str]:
+    where = ("-t", "tcp", "-a", netns.ADDRESSES["server"], "-s", str(PORT), "-n", SUBSYSTEM)
+    command = ("nvme", "connect", *where, "-q", HOST, "-I", HOST_ID, "--tls", "--nr-io-queues=1", *options)
+    return netns.run("client", *command, check=False)
+
+
+def _disconnect() -> None:
+    netns.execute("nvme", "disconnect", "-n", SUBSYSTEM)
 
 
 def _device() -> Path:

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.peers.pki import Authority
 from tests.vm.guest import hsgen, netns
-from tests.vm.guest.handlers import Handler
+from tests.vm.guest.handlers import Handler, QuicTlshd, until
 from tests.vm.guest.hsgen import Kind, Result
 
 
-@dataclass(frozen=True)
 class Credentials:
-    """A root, and a certificate for each side, in the form that both handlers' configuration has."""
+    """A root and a certificate for each side, in the form that both handlers' configuration has, and bad ones.
 
-    directory: Path
+    root.pem, client.pem, server.pem; revoked.pem, a client's, of which revoked.crl says so; stranger.pem, a client's
+    too, whom only strangers.pem vouches for. Beside each certificate is its .key.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.authority, strangers = Authority("scenarios"), Authority("strangers")
+        self.authority.write(directory / "root.pem")
+        strangers.write(directory / "strangers.pem")
+        for side, name in netns.NAMES.items():
+            self.authority.issue((name,), usage=side).write(directory, side)
+        strangers.issue((netns.NAMES["client"],), usage="client").write(directory, "stranger")
+        revoked = self.authority.issue((netns.NAMES["client"],), usage="client")
+        revoked.write(directory, "revoked")
+        crl = x509.load_der_x509_crl(self.authority.crl(revoked.certificate))
+        (directory / "revoked.crl").write_bytes(crl.public_bytes(Encoding.PEM))
 
     def config(self) -> dict[str, dict[str, str]]:
-        return {f"authenticate.{side}": self._section(side) for side in netns.NAMES}
+        return {f"authenticate.{side}": {**self.trusting("root.pem"), **self.showing(side)} for side in netns.NAMES}
 
-    def _section(self, side: str) -> dict[str, str]:
-        files = {"truststore": "root.pem", "certificate": f"{side}.pem", "private_key": f"{side}.key"}
-        return {f"x509.{key}": str(self.directory / name) for key, name in files.items()}
+    def trusting(self, name: str) -> dict[str, str]:
+        return {"x509.truststore": str(self._directory / name)}
+
+    def revoking(self, name: str) -> dict[str, str]:
+        return {"x509.crl": str(self._directory / name)}
+
+    def showing(self, stem: str) -> dict[str, str]:
+        files = {"certificate": f"{stem}.pem", "private_key": f"{stem}.key"}
+        return {f"x509.{key}": str(self._directory / name) for key, name in files.items()}
 
 
 @dataclass(frozen=True)
@@ -38,6 +64,20 @@ class Handlers:
         return iter((self.client, self.server))
 
 
+@contextmanager
+def refusal(handler: Handler, reasons: Mapping[str, str]) -> Iterator[None]:
+    """Meanwhile `handler` refuses, and logs why (by its name): ours in one line for each handshake, and nothing else
+    fails there. SunRPC's client may try once more, from another port."""
+    before = len(handler.log())
+    yield
+    reason = reasons[handler.name]
+    until(lambda: any(reason in line for line in handler.log()[before:]), f"the {handler.side}'s log says {reason!r}")
+    if isinstance(handler, QuicTlshd):
+        failures = [line.partition(" WARNING ")[2] for line in handler.log()[before:] if " failed: " in line]
+        assert all(reason in failure for failure in failures), failures
+        assert len(set(failures)) == len(failures), failures
+
+
 def handshake(
     client: socket.socket,
     server: socket.socket,
@@ -45,25 +85,30 @@ def handshake(
     peername: str = netns.NAMES["server"],
     timeout_ms: int = 0,
     *,
-    peerids: tuple[int, ...] = (),
     keyring: int = 0,
+    theirs: Mapping[str, Any] | None = None,
+    **ours: Any,
 ) -> tuple[Result, Result]:
     """Both sides' requests at once, on the two ends of a connection: the client's result and the server's.
 
-    kind, peername, peerids: the client's.
+    kind, peername: the client's. ours, theirs: further arguments of hsgen.run() for the client's and for the server's.
     """
+    common: dict[str, Any] = {"timeout_ms": timeout_ms, "keyring": keyring}
+    is_psk = kind is Kind.CLIENT_PSK
+    answer = {"kind": Kind.SERVER_PSK if is_psk else Kind.SERVER_X509, "peerids": (0,) if is_psk else ()}
     with ThreadPoolExecutor(2) as pool:
-        if kind is Kind.CLIENT_PSK:
-            server_arguments, server_peerids = (server.fileno(), Kind.SERVER_PSK), (0,)
-        else:
-            server_arguments, server_peerids = (server.fileno(), Kind.SERVER_X509), ()
-        theirs = pool.submit(
-            hsgen.run, *server_arguments, timeout_ms=timeout_ms, peerids=server_peerids, keyring=keyring
-        )
-        ours = pool.submit(
-            hsgen.run, client.fileno(), kind, peername, timeout_ms=timeout_ms, peerids=peerids, keyring=keyring
-        )
-        return ours.result(), theirs.result()
+        second = pool.submit(_consume, server, **{**common, **answer, **(theirs or {})})
+        first = pool.submit(_consume, client, kind=kind, peername=peername, **{**common, **ours})
+        return first.result(), second.result()
+
+
+def _consume(sock: socket.socket, **request: Any) -> Result:
+    """Make the request, and close the connection if it fails, as the kernel's consumers do."""
+    result = hsgen.run(sock.fileno(), **request)
+    if not result.succeeded:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    return result
 
 
 def exchange(client: socket.socket, server: socket.socket) -> None:
