@@ -15,16 +15,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_private_key,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by
 from quic_tlshd.policy.files import open_regular
 from quic_tlshd.policy.pem import FileError, load_bundle
+from quic_tlshd.policy.private_key import load_der, load_pem
 from quic_tlshd.policy.shown import certificate_chain
 from quic_tlshd.tls.parameters import CertificateChain
 from quic_tlshd.tls.signature import PrivateKey, schemes_of
@@ -93,7 +89,7 @@ def credential_from_der(certificate: bytes, private_key: bytes) -> Credential:
     """
     try:
         end = x509.load_der_x509_certificate(certificate)
-        key = load_der_private_key(private_key, None)
+        key = load_der(private_key)
         spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("no DER certificate with a DER private key") from None
@@ -126,7 +122,7 @@ def order_chain(end: x509.Certificate, certificates: tuple[x509.Certificate, ...
 def _load_key(path: Path) -> PrivateKey:
     data = _read_key_file(path)
     try:
-        key = load_pem_private_key(data, None)
+        key = load_pem(data)
     except TypeError:
         raise CredentialError(path, "the private key is encrypted; there is nobody to ask for its password") from None
     except (ValueError, UnsupportedAlgorithm):
