@@ -102,6 +102,12 @@ def decompress(message: bytes, ours: tuple[Algorithm, ...]) -> bytes:
         raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"compression by algorithm {algorithm} was not offered")
     if length > MAXIMUM:
         raise PeerError(AlertDescription.BAD_CERTIFICATE, f"a Certificate of {length} bytes is longer than {MAXIMUM}")
+    return _whole_message(smaller, length, algorithm)
+
+
+@lru_cache(maxsize=32)
+def _whole_message(smaller: bytes, length: int, algorithm: int) -> bytes:
+    """Remembered, since the same peers come again; 32 times twice MAXIMUM at most."""
     try:
         certificate = _CODECS[algorithm][1](smaller, length)
     except Exception as error:  # noqa: BLE001 - each library has its own, and none is more than this

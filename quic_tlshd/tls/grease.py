@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quic_tlshd.tls.codec import vector8, vector16
-from quic_tlshd.tls.extensions import GREASE, Extensions, encode_key_share_entry
+from quic_tlshd.tls.extensions import GREASE, Extensions
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.messages import ClientHello
 
+_ENCODED = [value.to_bytes(2, "big") for value in GREASE]
 _MODES = tuple(range(0x0B, 0x100, 0x1F))
 
 
@@ -21,15 +22,15 @@ def with_grease(hello: ClientHello, random: Callable[[int], bytes]) -> ClientHel
     A second ClientHello repeats these, as all that a HelloRetryRequest does not ask to change; only the share goes.
     """
     drawn = random(24)
-    suite, version, group, scheme, kind = [GREASE[byte % len(GREASE)] for byte in drawn[:5]]
-    extensions: Extensions = {kind: drawn[8 : 8 + drawn[5] % 16], **hello.extensions}
-    extensions[X.SUPPORTED_VERSIONS] = vector8(version.to_bytes(2, "big") + extensions[X.SUPPORTED_VERSIONS][1:])
-    extensions[X.SUPPORTED_GROUPS] = vector16(group.to_bytes(2, "big") + extensions[X.SUPPORTED_GROUPS][2:])
-    extensions[X.KEY_SHARE] = vector16(encode_key_share_entry(group, drawn[7:8]) + extensions[X.KEY_SHARE][2:])
+    suite, version, group, scheme, kind = [byte & 0xF for byte in drawn[:5]]
+    extensions: Extensions = {GREASE[kind]: drawn[8 : 8 + drawn[5] % 16], **hello.extensions}
+    extensions[X.SUPPORTED_VERSIONS] = vector8(_ENCODED[version] + extensions[X.SUPPORTED_VERSIONS][1:])
+    extensions[X.SUPPORTED_GROUPS] = vector16(_ENCODED[group] + extensions[X.SUPPORTED_GROUPS][2:])
+    meaningless_share = _ENCODED[group] + vector16(drawn[7:8])
+    extensions[X.KEY_SHARE] = vector16(meaningless_share + extensions[X.KEY_SHARE][2:])
     if X.SIGNATURE_ALGORITHMS in extensions:
-        schemes = extensions[X.SIGNATURE_ALGORITHMS][2:]
-        extensions[X.SIGNATURE_ALGORITHMS] = vector16(scheme.to_bytes(2, "big") + schemes)
+        extensions[X.SIGNATURE_ALGORITHMS] = vector16(_ENCODED[scheme] + extensions[X.SIGNATURE_ALGORITHMS][2:])
     if X.PSK_KEY_EXCHANGE_MODES in extensions:
         modes = extensions[X.PSK_KEY_EXCHANGE_MODES][1:]
         extensions[X.PSK_KEY_EXCHANGE_MODES] = vector8(bytes((_MODES[drawn[6] % len(_MODES)],)) + modes)
-    return ClientHello(hello.random, hello.legacy_session_id, (suite, *hello.cipher_suites), extensions)
+    return ClientHello(hello.random, hello.legacy_session_id, (GREASE[suite], *hello.cipher_suites), extensions)

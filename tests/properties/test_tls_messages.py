@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from quic_tlshd.tls import extensions as ext
 from quic_tlshd.tls.alert import PeerError
-from quic_tlshd.tls.codec import vector8, vector16
+from quic_tlshd.tls.codec import vector8, vector16, vector24
+from quic_tlshd.tls.compression import COMPRESSION_ALGORITHMS, decompress
 from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.iana import HandshakeType
 from quic_tlshd.tls.messages import (
@@ -145,6 +146,31 @@ def test_server_name(name: str) -> None:
 
 
 @given(protocols)
+def test_certificate_authorities(names: tuple[bytes, ...]) -> None:
+    assert ext.decode_certificate_authorities(ext.encode_certificate_authorities(names)) == names
+
+
+@given(st.lists(uint16, min_size=1, max_size=127).map(tuple))
+def test_compress_certificate(algorithms: tuple[int, ...]) -> None:
+    assert ext.decode_compress_certificate(ext.encode_compress_certificate(algorithms)) == algorithms
+
+
+@given(
+    algorithm=st.sampled_from((*COMPRESSION_ALGORITHMS, 0x2A2A)),
+    length=st.integers(0, 200_000),
+    body=st.one_of(st.binary(max_size=200), st.binary(max_size=200).map(vector24)),
+)
+def test_garbage_decompresses_to_what_it_says_or_not_at_all(algorithm: int, length: int, body: bytes) -> None:
+    head = algorithm.to_bytes(2, "big") + length.to_bytes(3, "big")
+    try:
+        message = decompress(encode_message(HandshakeType.COMPRESSED_CERTIFICATE, head + body), COMPRESSION_ALGORITHMS)
+    except PeerError as error:
+        assert error.reason  # noqa: PT017
+    else:
+        assert len(message) == 4 + length
+
+
+@given(protocols)
 def test_alpn(offered: tuple[bytes, ...]) -> None:
     assert ext.decode_alpn(ext.encode_alpn(offered)) == offered
 
@@ -185,6 +211,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "key_share_entry": ext.decode_key_share_entry,
     "psk_key_exchange_modes": ext.decode_psk_key_exchange_modes,
     "offered_psks": ext.decode_offered_psks,
+    "certificate_authorities": ext.decode_certificate_authorities,
+    "compress_certificate": ext.decode_compress_certificate,
 }
 
 
