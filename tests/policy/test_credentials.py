@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, x25519
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, padding, x25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from quic_tlshd.policy.credentials import CredentialError, load_credential
+from quic_tlshd.policy.shown import certificate_chain
 from quic_tlshd.tls.iana import SignatureScheme as S
 from tests.peers import pki
 
@@ -76,6 +78,26 @@ def test_a_chain_that_is_signed_with_sha_1(tmp_path: Path) -> None:
     (tmp_path / "a.key").chmod(0o600)
     with pytest.raises(CredentialError, match=r"a\.pem: a signature in its chain is by MD5 or SHA-1"):
         load_credential(tmp_path / "a.pem", tmp_path / "a.key")
+
+
+@pytest.mark.parametrize(
+    ("digest", "pss", "scheme"),
+    [
+        (hashes.SHA256(), True, S.RSA_PSS_RSAE_SHA256),
+        (hashes.SHA512(), True, S.RSA_PSS_RSAE_SHA512),
+        (hashes.SHA224(), True, 0),
+        (hashes.SHA384(), False, S.RSA_PKCS1_SHA384),
+        (hashes.SHA224(), False, 0),
+    ],
+)
+def test_what_an_rsa_issuer_signed_with(digest: hashes.HashAlgorithm, pss: bool, scheme: int) -> None:
+    end, issuer = ROOT.issue().certificate, pki.generate_key("rsa")
+    builder = x509.CertificateBuilder(
+        end.issuer, end.subject, end.public_key(), 1, end.not_valid_before_utc, end.not_valid_after_utc
+    )
+    rsa_padding = padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH) if pss else None
+    signed = builder.sign(issuer, digest, rsa_padding=rsa_padding)  # type: ignore[arg-type]
+    assert certificate_chain((signed,), signed.public_key()).signed_with == (scheme,)
 
 
 def test_a_key_usage_that_forbids_to_sign(tmp_path: Path) -> None:
