@@ -57,18 +57,21 @@ _PLACES: dict[int, frozenset[HandshakeType | str]] = {
     X.KEY_SHARE: frozenset({_CH, _SH, HELLO_RETRY_REQUEST}),
     X.QUIC_TRANSPORT_PARAMETERS: frozenset({_CH, _EE}),  # RFC 9001 section 8.2
 }
+_SERVER_HELLOS = (_SH, HELLO_RETRY_REQUEST)
 
 
 def decode_extensions(data: bytes, at: int, place: HandshakeType | str) -> Extensions:
     """The block that ends `data`; `place` is the message it is in.
 
     An extension that we know and that does not belong there is illegal_parameter (RFC 8446 section 4.2); unknown ones
-    are kept, for requests to ignore and for responses to refuse.
+    are kept, for requests to ignore and for responses to refuse. A ServerHello of TLS 1.2 has its extensions elsewhere
+    and is to be refused for its version, so nothing is out of place in it.
     """
     block, end = read_vector(data, at, 2, "the extension block")
     if end != len(data):
         raise decode_error(f"{len(data) - end} bytes follow the extension block")
     extensions: Extensions = {}
+    misplaced: int | None = None
     at, end = 0, len(block)
     while at < end:
         start = at + 4
@@ -80,9 +83,11 @@ def decode_extensions(data: bytes, at: int, place: HandshakeType | str) -> Exten
             raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"extension {kind} appears twice")
         places = _PLACES.get(kind)
         if places is not None and place not in places:
-            where = place if isinstance(place, str) else place.name.lower()
-            raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"{X(kind).name.lower()} does not belong in {where}")
+            misplaced = kind
         extensions[kind] = block[start:at]
+    if misplaced is not None and (X.SUPPORTED_VERSIONS in extensions or place not in _SERVER_HELLOS):
+        where = place if isinstance(place, str) else place.name.lower()
+        raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"{X(misplaced).name.lower()} does not belong in {where}")
     return extensions
 
 

@@ -53,6 +53,18 @@ def sentinel(version: int) -> Change:
 
 IN_BOTH: dict[str, tuple[Change, AlertDescription]] = {
     "no supported_versions: TLS 1.2 (4.2.1)": (with_extensions({X.SUPPORTED_VERSIONS: None}), A.PROTOCOL_VERSION),
+    "TLS 1.2 with what TLS 1.3 has in other messages (D.1)": (
+        with_extensions(
+            {
+                X.SUPPORTED_VERSIONS: None,
+                X.KEY_SHARE: None,
+                X.SERVER_NAME: b"",
+                X.APPLICATION_LAYER_PROTOCOL_NEGOTIATION: encode_alpn((b"h3",)),
+                X.STATUS_REQUEST: b"",
+            }
+        ),
+        A.PROTOCOL_VERSION,
+    ),
     "no extensions at all: TLS 1.2": (with_fields(extensions={}), A.PROTOCOL_VERSION),
     "TLS 1.2 in supported_versions (4.2.1)": (
         with_extensions({X.SUPPORTED_VERSIONS: b"\3\3"}),
