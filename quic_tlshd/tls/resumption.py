@@ -107,8 +107,6 @@ def receive_tickets(
     while True:
         message = yield from receive(HandshakeType.NEW_SESSION_TICKET)
         ticket = NewSessionTicket.decode(message)
-        if ticket.ticket_lifetime > MAX_LIFETIME:
-            raise PeerError(AlertDescription.ILLEGAL_PARAMETER, f"a ticket for {ticket.ticket_lifetime} seconds")
         max_early_data = _max_early_data(ticket, over_quic=parameters.transport_parameters is not None)
         if session is None or wanted == 0 or ticket.ticket_lifetime == 0:  # 0: to be discarded at once
             continue
@@ -117,7 +115,7 @@ def receive_tickets(
             session,
             key=_key(session.cipher_suite, resumption_master_secret, ticket.ticket_nonce),
             created=round(parameters.now() * 1000),
-            lifetime=ticket.ticket_lifetime,
+            lifetime=min(ticket.ticket_lifetime, MAX_LIFETIME),  # "regardless of the ticket_lifetime"
             age_add=ticket.ticket_age_add,
             max_early_data=max_early_data,
             identity=ticket.ticket,

@@ -385,18 +385,23 @@ def test_what_a_session_has() -> None:
 @pytest.mark.parametrize(
     ("ticket", "alert"),
     [
-        (replace(TICKET, ticket_lifetime=MAX_LIFETIME + 1), A.ILLEGAL_PARAMETER),
         (replace(TICKET, extensions={X.EARLY_DATA: b"\0\0\1"}), A.DECODE_ERROR),
         (replace(TICKET, extensions={X.KEY_SHARE: b""}), A.ILLEGAL_PARAMETER),
         (replace(TICKET, ticket=b""), A.DECODE_ERROR),
     ],
-    ids=["lifetime", "early_data", "key_share", "empty"],
+    ids=["early_data", "key_share", "empty"],
 )
 @pytest.mark.parametrize("wanted", [True, False])
 def test_bad_tickets(ticket: NewSessionTicket, alert: A, wanted: bool) -> None:
     with pytest.raises(PeerError) as refusal:
         given(ticket, client={"tickets": wanted})
     assert refusal.value.alert is alert
+
+
+def test_a_session_lives_no_longer_than_it_may_whatever_the_ticket_says() -> None:
+    """Section 4.6.1: "Clients MUST NOT cache tickets for longer than 7 days, regardless of the ticket_lifetime"."""
+    (session,) = given(replace(TICKET, ticket_lifetime=0xFFFFFFFF))
+    assert session.lifetime == MAX_LIFETIME
 
 
 def test_unknown_extensions_of_a_ticket_are_ignored() -> None:
