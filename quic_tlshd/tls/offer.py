@@ -72,8 +72,9 @@ def read_offer(hello: ClientHello, *, over_quic: bool) -> Offer:
     modes = b"" if body is None else decode_psk_key_exchange_modes(body)
     body = extensions.get(X.RECORD_SIZE_LIMIT)
     limit = None if body is None else decode_record_size_limit(body)
-    if extensions.get(X.EARLY_DATA):
-        raise decode_error("early_data is not empty")
+    for kind in (X.EARLY_DATA, X.POST_HANDSHAKE_AUTH):
+        if extensions.get(kind):
+            raise decode_error(f"{kind.name.lower()} is not empty")
     transport_parameters = extensions.get(X.QUIC_TRANSPORT_PARAMETERS)
     return Offer(
         server_name,

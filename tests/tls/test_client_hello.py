@@ -162,6 +162,8 @@ REFUSED: dict[str, tuple[Change, AlertDescription]] = {
     ),
     # Extensions as such: section 4.2
     "an extension of another message (4.2)": (with_extensions({X.OID_FILTERS: b"\0\0"}), A.ILLEGAL_PARAMETER),
+    "early_data is not empty (4.2.10)": (with_extensions({X.EARLY_DATA: b"\0"}), A.DECODE_ERROR),
+    "post_handshake_auth is not empty (4.2.6)": (with_extensions({X.POST_HANDSHAKE_AUTH: b"\0"}), A.DECODE_ERROR),
     # pre_shared_key: sections 4.2.9 and 4.2.11
     "psk_key_exchange_modes is missing (4.2.9)": (with_extensions({X.PRE_SHARED_KEY: psk()}), A.MISSING_EXTENSION),
     "psk_key_exchange_modes is empty (4.2.9)": (
