@@ -65,6 +65,9 @@ class PskAnswer(msgspec.Struct, frozen=True, tag="psk_answer"):
     psk: Psk | None = None
     state: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"PskAnswer(id={self.id}, index={self.index}, psk={self.psk}, state=…)"
+
 
 class Tickets(msgspec.Struct, frozen=True, tag="tickets"):
     """As many as there were states, or none."""
@@ -119,6 +122,9 @@ class SealTickets(msgspec.Struct, frozen=True, tag="seal_tickets"):
     id: int
     entry: str
     states: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"SealTickets(id={self.id}, entry={self.entry!r}, {len(self.states)} states)"
 
 
 class ClaimEarlyData(msgspec.Struct, frozen=True, tag="claim_early_data"):

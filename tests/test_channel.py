@@ -165,3 +165,5 @@ def test_a_registry_crosses_in_a_file_that_nobody_can_change() -> None:
 def test_no_secret_shows_in_a_repr() -> None:
     assert "secret" not in repr(channel.Perform(REQUEST))
     assert "secret" not in repr(channel.PskAnswer(1, 0, REQUEST.psks[0]))
+    assert "secret" not in repr(channel.PskAnswer(1, 0, state=b"secret"))
+    assert "secret" not in repr(channel.SealTickets(1, "entry", (b"secret",)))
