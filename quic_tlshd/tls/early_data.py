@@ -26,6 +26,7 @@ from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_schedule import EarlySecret
 from quic_tlshd.tls.offer import Offer
 from quic_tlshd.tls.parameters import (
+    EARLY_DATA_WINDOW,
     ClientParameters,
     Direction,
     Level,
@@ -81,7 +82,7 @@ def _may_accept(
         session.cipher_suite == cipher_suite
         and session.alpn == choice.alpn
         and session.transport_parameters == (b"" if ours is None else remembered(ours))
-        and session.skew(offer.psk_ages[0], parameters.now()) <= parameters.early_data_window
+        and session.skew(offer.psk_ages[0], parameters.now()) <= EARLY_DATA_WINDOW
     )
 
 

@@ -193,7 +193,6 @@ class ServerParameters:
     transport_parameters: ours over QUIC, None elsewhere: over QUIC the client must send its own, elsewhere it must not.
     record_size_limit: the largest record that we take (RFC 8449), None if what the peer takes can't be heeded.
     find_psk: whether external PSKs are taken (see `events.FindPsk`).
-    early_data_window: by how many seconds the age of a ticket may seem wrong for early data to be taken.
     now: seconds since the epoch; needed for sessions only. random: gives that many random bytes. generate: gives a
     fresh key pair of a group (replaced to replay a trace)."""
 
@@ -201,7 +200,6 @@ class ServerParameters:
     transport_parameters: bytes | None = None
     record_size_limit: int | None = None
     find_psk: bool = False
-    early_data_window: float = EARLY_DATA_WINDOW
     now: Callable[[], float] = no_clock
     random: Callable[[int], bytes] = urandom
     generate: Callable[[NamedGroup], KeyPair] = generate

@@ -184,11 +184,10 @@ def test_what_the_session_must_share_for_the_client(options: dict[str, Any]) -> 
         {"choice": {"cipher_suites": (CHACHA,)}},
         {"choice": {"entry": "another entry"}},
         {"server": {"now": lambda: NOW + 10.1}},
-        {"server": {"now": lambda: NOW + 1, "early_data_window": 0.5}},
         {"retry": True},
         {"ticket_key": None},
     ],
-    ids=["not allowed", "ALPN", "cipher suite", "entry", "stale", "window", "retry", "no key"],
+    ids=["not allowed", "ALPN", "cipher suite", "entry", "stale", "retry", "no key"],
 )
 def test_what_the_session_must_share_for_the_server(options: dict[str, Any]) -> None:
     """Else it is refused, and the handshake goes on."""
