@@ -197,16 +197,19 @@ class KernelHandshakeSocket:
         return True
 
     def _wake(self) -> None:
-        assert self._ready is not None
+        """READY only means "look". To read them takes longer than to look, so that comes first; a request that has come
+        in between may have had its READY among those read."""
+        self._drain()
         try:
-            while self._ready.recv(RECEIVE_SIZE):
-                pass
+            while self._ready is not None:
+                self._ready.recv(RECEIVE_SIZE)
         except BlockingIOError:
             pass
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 log.error("READY: %s", error)
-        self._drain()
+        if self._later is None:
+            self._drain()
 
     def _drain(self) -> None:
         if self._later is not None:

@@ -29,7 +29,7 @@ from tests.peers.pki import Authority
 from tests.vm.guest import keyring, netns
 from tests.vm.guest.handlers import HANDLERS, QuicTlshd, Tlshd
 from tests.vm.guest.hsgen import Kind, Request, Result, run_pair
-from tests.vm.guest.scenario import Credentials, exchange
+from tests.vm.guest.scenario import exchange
 
 AT_ONCE = (1, 4, 8, 64)
 SIDE = "server"  # the network namespace that all of it is in
@@ -147,10 +147,16 @@ def prepare(directory: Path) -> list[Case]:
 @contextmanager
 def answering(name: str, directory: Path, case: Case) -> Iterator[None]:
     """The daemon of that name runs, in the cgroup, with its own number of workers."""
-    config = Credentials(directory).config()
-    if case.truststore is None:
+    config = {
+        f"authenticate.{side}": {
+            "x509.truststore": str(case.truststore or SYSTEM_STORE),
+            "x509.certificate": str(directory / f"{side}.pem"),
+            "x509.private_key": str(directory / f"{side}.key"),
+        }
+        for side in netns.NAMES
+    }
+    if case.truststore is None:  # a server has to name it: ours asks no client for a certificate otherwise
         del config["authenticate.client"]["x509.truststore"]
-        config["authenticate.server"]["x509.truststore"] = str(SYSTEM_STORE)  # ours asks no client where none is set
     with tempfile.TemporaryDirectory(prefix="handler-") as own:
         handler = HANDLERS[name](SIDE, Path(own), {**config, "worker": {}})
         try:

@@ -26,6 +26,8 @@ class FakeKernel:
         self.errors: deque[tuple[int, str]] = deque()  # answers to the next requests: errno and words
         self.silent = False
         self.overrun = False
+        self.unread = 0  # READYs
+        self.late: Accept | None = None  # a request that comes when READYs are read
         self.closed = False
         self.answers: deque[bytes] = deque()
         self.peers: list[socket.socket] = []
@@ -35,6 +37,7 @@ class FakeKernel:
         """A consumer asks for a handshake; READY may be lost."""
         self.pending.append(lambda sockfd: encode_accept_with(accept, sockfd) + malformed)
         if ready:
+            self.unread += 1
             self._group.send(encode_message(FAMILY, 0, 0, 1, 1, struct.pack("=HHI", 8, 2, 1)))
 
     # the socket for requests
@@ -119,7 +122,11 @@ class _Group:
         raise AssertionError("nothing is sent on the group's socket")
 
     def recv(self, size: int, /) -> bytes:
+        late, self._kernel.late = self._kernel.late, None
+        if late is not None:
+            self._kernel.submit(late)
         data = self._socket.recv(size)
+        self._kernel.unread -= 1
         if self._kernel.overrun:
             self._kernel.overrun = False
             raise OSError(errno.ENOBUFS, "No buffer space available")

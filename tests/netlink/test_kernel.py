@@ -99,6 +99,26 @@ async def test_accepting_comes_before_all_that_it_sets_off(consumer: Consumer) -
     assert waiting == [0] * 6
 
 
+async def test_accepting_comes_before_the_reading_of_readies(consumer: Consumer) -> None:
+    consumer.attach()
+    unread: list[int] = []
+    consumer.meanwhile = lambda: unread.append(consumer.kernel.unread)
+    for _ in range(3):
+        consumer.kernel.submit(REQUEST)
+    await turn()
+    assert unread == [3] * 3
+    assert not consumer.kernel.unread
+
+
+async def test_a_request_whose_ready_is_read_too_early_is_accepted(consumer: Consumer) -> None:
+    """It comes behind the last ACCEPT and before the READYs are read."""
+    consumer.attach()
+    consumer.kernel.late = REQUEST
+    consumer.kernel.submit(REQUEST)
+    await turn()
+    assert len(consumer.accepts) == 2
+
+
 async def test_leaving_loses_nothing_that_was_accepted(consumer: Consumer) -> None:
     consumer.attach()
     consumer.meanwhile = consumer.socket.leave
