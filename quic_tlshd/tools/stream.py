@@ -25,7 +25,7 @@ from quic_tlshd.tls.extensions import MAX_RECORD_SIZE
 from quic_tlshd.tls.parameters import Direction, Level
 from quic_tlshd.tls.record import HEADER, ContentType, RecordLayer
 
-_DRAIN = 1 << 20  # bytes that are thrown away at the end
+_DRAIN = 1 << 25  # bytes that are thrown away at the end: the longest message that a peer may begin, and more
 _LINGER = 2.0  # seconds for that
 
 
