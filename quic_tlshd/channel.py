@@ -1,7 +1,7 @@
 """What crosses between the monitor and a worker: a short list of typed messages over a SOCK_SEQPACKET socketpair.
 
     monitor → worker   Ping   UseRegistry (+ memfd)   Perform (+ socket)   Cancel
-                       Signature   PskAnswer   Tickets   EarlyDataAnswer
+                       Signature   NoSignature   PskAnswer   Tickets   EarlyDataAnswer
     worker → monitor   Ready   Pong   Sign   FindPsk   SealTickets   ClaimEarlyData   Outcome
 
 One packet is one message in MessagePack; what does not decode to a message of its direction is a ChannelError, and the
@@ -54,6 +54,13 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 class Signature(msgspec.Struct, frozen=True, tag="signature"):
     id: int
     signature: bytes
+
+
+class NoSignature(msgspec.Struct, frozen=True, tag="no_signature"):
+    """The key is in a token that can't be used now; reason: for the log."""
+
+    id: int
+    reason: str
 
 
 class PskAnswer(msgspec.Struct, frozen=True, tag="psk_answer"):
@@ -139,7 +146,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     outcome: HandshakeOutcome
 
 
-Answer = Signature | PskAnswer | Tickets | EarlyDataAnswer
+Answer = Signature | NoSignature | PskAnswer | Tickets | EarlyDataAnswer
 Question = Sign | FindPsk | SealTickets | ClaimEarlyData
 ToWorker = Ping | UseRegistry | Perform | Cancel | Answer
 ToMonitor = Ready | Pong | Question | Outcome

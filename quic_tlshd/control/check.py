@@ -14,10 +14,11 @@ from quic_tlshd.control.start import refusals
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy.certificates import key_text
 from quic_tlshd.policy.config import ConfigError
+from quic_tlshd.policy.credentials import Pace
 from quic_tlshd.policy.entries import Loaded, load
 from quic_tlshd.policy.ini import Warned
 from quic_tlshd.policy.ocsp import must_staple
-from quic_tlshd.policy.registry import Entry, OcspResponse, alpn_text
+from quic_tlshd.policy.registry import Entry, alpn_text
 from quic_tlshd.request import Role
 from quic_tlshd.tls.parameters import CertificateChain
 
@@ -81,7 +82,7 @@ def check(path: Path | None, now: datetime | None = None) -> Report:
         return Report(config=shown, errors=(*_errors(warned), *_lines(error)), warnings=_warnings(warned))
     warned += loaded.warnings
     rows = [
-        _certificate_row(entry, certificate, loaded.registry.responses.get(certificate.id), now)
+        _certificate_row(loaded, entry, certificate, now)
         for entry in loaded.registry.entries
         for certificate in entry.certificates
     ]
@@ -140,9 +141,9 @@ def _expiring(rows: list[CertificateRow]) -> list[str]:
     ]
 
 
-def _certificate_row(
-    entry: Entry, certificate: CertificateChain, response: OcspResponse | None, now: datetime
-) -> CertificateRow:
+def _certificate_row(loaded: Loaded, entry: Entry, certificate: CertificateChain, now: datetime) -> CertificateRow:
+    response = loaded.registry.responses.get(certificate.id)
+    in_token = loaded.credentials[certificate.id].pace is Pace.ANY
     members = [x509.load_der_x509_certificate(der) for der in certificate.chain]
     until = min(member.not_valid_after_utc for member in members)
     return CertificateRow(
@@ -150,7 +151,7 @@ def _certificate_row(
         id=certificate.id,
         subject=members[0].subject.rfc4514_string(),
         names=_names(members[0]),
-        key=key_text(members[0]),
+        key=key_text(members[0]) + (" in a token" if in_token else ""),
         schemes=tuple(scheme.name.lower() for scheme in certificate.schemes),
         chain=len(members),
         not_after=f"{until:%Y-%m-%d}",

@@ -66,6 +66,8 @@ class Monitor:
         self._path = path
         self._loaded = entries.load(config)
         self._refresher = Refresher(self._loaded)
+        self._reloading: asyncio.Task[None] | None = None
+        self._wants_reload = False
         self._pool = WorkerPool(config.worker.count, config.worker.user, level, _open_key_log(config))
         self._upcalls = UpcallServer(
             str(config.upcall.socket), self._accept_user, mode=config.upcall.socket_mode, group=_group(config)
@@ -105,32 +107,43 @@ class Monitor:
             self._kernel.close()
 
     def reload(self) -> None:
-        """Load the configuration anew. If it is bad the running one stays, whole."""
-        notify_reloading()
-        try:
-            config = configuration.load(self._path)
-            loaded = entries.load(config)
-        except ConfigError as error:
-            for line in (error, *error.others):
-                log.error("reload refused, nothing changed: %s", line)
-        except OSError as error:
-            log.error("reload refused, nothing changed: %s", error)
-        else:
-            _warn(config, loaded)
-            if _fixed(config) != _fixed(self._started):
-                log.warning(
-                    "the changes in [upcall], of [worker] count and user, and of [debug] keylog need a restart;"
-                    " the rest is in force"
-                )
-            self._config, self._loaded = config, loaded
-            self._refresher = Refresher(loaded)
-            self._keyrings = Keyrings(config.keyrings)
-            self._sessions.use(config.ticket_keys)
-            self._pool.use(loaded.registry)
-            self._kernel.use(config.netns)
-            log.info("reloaded: %d entries", len(loaded.registry.entries))
-        finally:
-            notify("READY=1")
+        """Load the configuration anew, and once more after that if told so meanwhile."""
+        self._wants_reload = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        """If the configuration is bad the running one stays, whole. It is loaded in a thread: keys take their time, and
+        those in tokens may take any."""
+        while self._wants_reload:
+            self._wants_reload = False
+            notify_reloading()
+            try:
+                self._use(*await in_thread(_load, self._path))
+            except ConfigError as error:
+                for line in (error, *error.others):
+                    log.error("reload refused, nothing changed: %s", line)
+            except OSError as error:
+                log.error("reload refused, nothing changed: %s", error)
+            except Exception:
+                log.exception("reload failed")
+            finally:
+                notify("READY=1")
+
+    def _use(self, config: Config, loaded: Loaded) -> None:
+        _warn(config, loaded)
+        if _fixed(config) != _fixed(self._started):
+            log.warning(
+                "the changes in [upcall], of [worker] count and user, and of [debug] keylog need a restart;"
+                " the rest is in force"
+            )
+        self._config, self._loaded = config, loaded
+        self._refresher = Refresher(loaded)
+        self._keyrings = Keyrings(config.keyrings)
+        self._sessions.use(config.ticket_keys)
+        self._pool.use(loaded.registry)
+        self._kernel.use(config.netns)
+        log.info("reloaded: %d entries", len(loaded.registry.entries))
 
     async def _refresh(self) -> None:
         """Have renewed revocation lists and OCSP responses used."""
@@ -223,6 +236,11 @@ def _open_key_log(config: Config) -> int:
         raise named.source.error(f"keylog: {named.path}: {error.strerror}") from None
     log.warning("whoever can read %s can decrypt all connections from now on: [debug] keylog is set", named.path)
     return key_log
+
+
+def _load(path: Path | None) -> tuple[Config, Loaded]:
+    config = configuration.load(path)
+    return config, entries.load(config)
 
 
 def _group(config: Config) -> int:

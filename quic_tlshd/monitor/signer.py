@@ -8,13 +8,14 @@ anything but a TLS 1.3 handshake in the role of its request (RFC 8446 section 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from quic_tlshd.monitor.sessions import SessionsOf
-from quic_tlshd.policy.credentials import Credential
+from quic_tlshd.policy.credentials import Credential, Pace
 from quic_tlshd.request import Role
 from quic_tlshd.tls.iana import SignatureScheme
 from quic_tlshd.tls.parameters import Psk
-from quic_tlshd.tls.signature import certificate_verify_content, sign
+from quic_tlshd.tls.signature import certificate_verify_content
 from quic_tlshd.tls.ticket import MAX_STATE
 
 MOST_IDENTITIES = 16  # of a ClientHello that are looked up
@@ -25,6 +26,23 @@ _HASH_LENGTHS = (32, 48)  # SHA-256 and SHA-384: the hashes of TLS 1.3's cipher 
 
 class RefusedError(Exception):
     """The worker asked for a signature that it must not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A signature that may be made. Called in another thread unless the pace is quick."""
+
+    credential: Credential
+    scheme: SignatureScheme
+    content: bytes
+
+    @property
+    def pace(self) -> Pace:
+        return self.credential.pace
+
+    def __call__(self) -> bytes:
+        """TokenError if the key's token can't be used now."""
+        return self.credential.sign(self.scheme, self.content)
 
 
 class Grant:
@@ -88,7 +106,11 @@ class Grant:
         return self._sessions.claims.claim(id)
 
     def sign(self, certificate: str, scheme: int, transcript_hash: bytes) -> bytes:
-        """RefusedError if the request may not have that signed."""
+        """RefusedError if the request may not have that signed, TokenError if a token that should do it can't."""
+        return self.signing(certificate, scheme, transcript_hash)()
+
+    def signing(self, certificate: str, scheme: int, transcript_hash: bytes) -> Signing:
+        """What gives the signature when it is called, once. RefusedError if the request may not have that signed."""
         credential = self._credentials.get(certificate)
         if credential is None:
             raise RefusedError(f"the request may not use certificate {certificate[:16]}")
@@ -100,4 +122,4 @@ class Grant:
             raise RefusedError(f"the key can't sign with scheme {scheme:#06x}")
         self._signed = True
         content = certificate_verify_content(transcript_hash, server=self._server)
-        return sign(credential.private_key, SignatureScheme(scheme), content)
+        return Signing(credential, SignatureScheme(scheme), content)

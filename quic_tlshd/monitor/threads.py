@@ -34,5 +34,5 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.k
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(settle, result, fault)
 
-    Thread(target=run, daemon=True, name=function.__name__).start()
+    Thread(target=run, daemon=True).start()
     return await done

@@ -21,7 +21,10 @@ from netlink.handshake import MAX_STATUS
 from quic_tlshd import __version__, channel
 from quic_tlshd.channel import Channel, ChannelError, ToMonitor
 from quic_tlshd.monitor.privileges import unprivileged
-from quic_tlshd.monitor.signer import Grant, RefusedError
+from quic_tlshd.monitor.signer import Grant, RefusedError, Signing
+from quic_tlshd.monitor.threads import in_thread
+from quic_tlshd.policy.credentials import Pace
+from quic_tlshd.policy.pkcs11_module import TokenError
 from quic_tlshd.policy.registry import Registry
 from quic_tlshd.request import PSK, AuthMode, HandshakeOutcome, HandshakeRequest
 
@@ -156,6 +159,7 @@ class _Worker:
         self._answered = True  # the last ping, by whatever
         self._ping: asyncio.TimerHandle | None = None
         self._channel: Channel[ToMonitor] | None = None
+        self._signing: set[asyncio.Task[None]] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -261,9 +265,22 @@ class _Worker:
         try:
             if job is None:
                 raise RefusedError("there is no such request")
-            self._channel.send(_answer(job.grant, message))
+            if isinstance(message, channel.Sign):
+                self._sign(message.id, job.grant.signing(message.certificate, message.scheme, message.transcript_hash))
+            else:
+                self._channel.send(_answer(job.grant, message))
         except RefusedError as error:
             self._end(f"it asked for the use of a key that it may not have: {error}")
+
+    def _sign(self, id: int, signing: Signing) -> None:  # noqa: A002
+        """Send the signature, at once or, so that others need not wait for it, from a thread."""
+        assert self._channel is not None
+        if signing.pace is Pace.QUICK:
+            self._channel.send(channel.Signature(id, signing()))
+            return
+        task = asyncio.create_task(_sign_elsewhere(self._channel, id, signing))
+        self._signing.add(task)
+        task.add_done_callback(self._signing.discard)
 
     def _on_end(self, error: ChannelError | None) -> None:
         self._end("its channel closed" if error is None else str(error))
@@ -307,10 +324,22 @@ def _is_possible(outcome: HandshakeOutcome, request: HandshakeRequest) -> bool:
     return 0 <= outcome.status <= MAX_STATUS and (outcome.entry is None or outcome.entry in known) and not outcome.tags
 
 
-def _answer(grant: Grant, message: channel.Question) -> channel.Answer:
+async def _sign_elsewhere(to: Channel[ToMonitor], id: int, signing: Signing) -> None:  # noqa: A002
+    """A token may never answer, so its thread is one that can be left behind."""
+    run = in_thread if signing.pace is Pace.ANY else asyncio.to_thread
+    answer: channel.Answer
+    try:
+        answer = channel.Signature(id, await run(signing))
+    except TokenError as error:
+        answer = channel.NoSignature(id, str(error))
+    except Exception as error:
+        log.exception("a signature can't be made")
+        answer = channel.NoSignature(id, type(error).__name__)
+    to.send(answer)
+
+
+def _answer(grant: Grant, message: channel.FindPsk | channel.SealTickets | channel.ClaimEarlyData) -> channel.Answer:
     match message:
-        case channel.Sign(id, certificate, scheme, transcript_hash):
-            return channel.Signature(id, grant.sign(certificate, scheme, transcript_hash))
         case channel.SealTickets(id, entry, states):
             return channel.Tickets(id, grant.seal(entry, states))
         case channel.ClaimEarlyData(id, claim):

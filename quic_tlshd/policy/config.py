@@ -13,7 +13,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from quic_tlshd.policy.files import read_private
-from quic_tlshd.policy.ini import ConfigError, NamedFile, Section, Source, Warned, empty_section, load_sections
+from quic_tlshd.policy.ini import (
+    ConfigError,
+    NamedFile,
+    NamedUrl,
+    Section,
+    Source,
+    Warned,
+    empty_section,
+    load_sections,
+)
 
 __all__ = [
     "SEARCH",
@@ -88,12 +97,12 @@ class X509:
     truststore: NamedFile | None = None
     crl: NamedFile | None = None
     certificate: NamedFile | None = None
-    private_key: NamedFile | None = None
+    private_key: NamedFile | NamedUrl | None = None
     pq_certificate: NamedFile | None = None
-    pq_private_key: NamedFile | None = None
+    pq_private_key: NamedFile | NamedUrl | None = None
 
-    def pairs(self) -> tuple[tuple[NamedFile, NamedFile], ...]:
-        """Certificates with the files of their keys: the post-quantum one is preferred, as tlshd does."""
+    def pairs(self) -> tuple[tuple[NamedFile, NamedFile | NamedUrl], ...]:
+        """Certificates with their keys: the post-quantum one is preferred, as tlshd does."""
         pairs = ((self.pq_certificate, self.pq_private_key), (self.certificate, self.private_key))
         return tuple((certificate, key or certificate) for certificate, key in pairs if certificate is not None)
 
@@ -208,7 +217,15 @@ def load(path: Path | None = None) -> Config:
 
 
 def _x509(section: Section) -> X509:
-    found = X509(section.source, *(section.file(key) for key in _X509_KEYS))
+    found = X509(
+        section.source,
+        section.file("x509.truststore"),
+        section.file("x509.crl"),
+        section.file("x509.certificate"),
+        section.key("x509.private_key"),
+        section.file("x509.pq.certificate"),
+        section.key("x509.pq.private_key"),
+    )
     for kind, certificate, key in (
         ("x509", found.certificate, found.private_key),
         ("x509.pq", found.pq_certificate, found.pq_private_key),

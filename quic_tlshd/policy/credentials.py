@@ -1,4 +1,4 @@
-"""Certificates with their private keys, loaded from PEM files. Only the monitor imports this.
+"""Certificates with their private keys, from PEM files and tokens. Only the monitor imports this.
 
 Nothing that is raised or warned of here quotes a file's content.
 """
@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by
+from quic_tlshd.policy.certificates import MINIMUM_RSA_BITS, is_issued_by, public_key_of
 from quic_tlshd.policy.files import open_regular
 from quic_tlshd.policy.pem import FileError, load_bundle
+from quic_tlshd.policy.pkcs11_url import TokenUrl
 from quic_tlshd.policy.private_key import load_der, load_pem
 from quic_tlshd.policy.shown import certificate_chain
+from quic_tlshd.policy.token import TokenKey
+from quic_tlshd.tls.alert import PeerError
+from quic_tlshd.tls.iana import SignatureScheme
 from quic_tlshd.tls.parameters import CertificateChain
-from quic_tlshd.tls.signature import PrivateKey, schemes_of
+from quic_tlshd.tls.signature import PrivateKey, schemes_of, sign
 
 SAFE_MODES = (0o400, 0o600, 0o640)
 _UNSUPPORTED = "the private key's type is not supported; use ECDSA, Ed25519, Ed448, ML-DSA or RSA"
@@ -32,6 +37,14 @@ MAXIMUM_KEY_FILE = 1 << 20  # bytes; a key with its chain has a few thousand
 
 class CredentialError(FileError):
     """A certificate or key that can't be used: which file and why."""
+
+
+class Pace(Enum):
+    """How long a key takes to sign: tens of microseconds, up to milliseconds, or as long as a token likes."""
+
+    QUICK = "quick"
+    SLOW = "slow"
+    ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +56,47 @@ class Credential:
     """
 
     chain: CertificateChain
-    private_key: PrivateKey = field(repr=False)
+    private_key: PrivateKey | TokenKey = field(repr=False)
     certificate: x509.Certificate
     issuer: x509.Certificate | None = None
     warnings: tuple[str, ...] = ()
     out_of_date: tuple[str, ...] = ()
 
+    @property
+    def pace(self) -> Pace:
+        if isinstance(self.private_key, TokenKey):
+            return Pace.ANY
+        is_quick = isinstance(self.private_key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey)
+        return Pace.QUICK if is_quick else Pace.SLOW
 
-def load_credential(certificate: Path, private_key: Path, now: datetime | None = None) -> Credential:
-    """Load a chain and the key of its end certificate; both may be in one file. CredentialError if they don't fit.
+    def sign(self, scheme: SignatureScheme, content: bytes) -> bytes:
+        """ValueError if the key can't sign with that scheme, TokenError if its token can't be used now."""
+        if isinstance(self.private_key, TokenKey):
+            return self.private_key.sign(scheme, content)
+        return sign(self.private_key, scheme, content)
+
+
+def load_credential(certificate: Path, private_key: Path | TokenUrl, now: datetime | None = None) -> Credential:
+    """Load a chain and the key of its end certificate; both may be in one file. CredentialError if they don't fit,
+    TokenError if the key's token can't be used.
 
     The end certificate is the one that is for the key; what the file has beyond its issuers is left out, and so is the
     root. A certificate that is out of date still loads: the clock may be wrong, and it is the peer's judgement.
     """
-    key = _load_key(private_key)
-    try:
-        _check(key)
-    except ValueError as error:
-        raise CredentialError(private_key, str(error)) from None
+    key = TokenKey(private_key) if isinstance(private_key, TokenUrl) else _load_key(private_key)
     certificates = _load_certificates(certificate)
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    end = next((candidate for candidate in certificates if _spki(candidate) == spki), None)
+    end = next((candidate for candidate in certificates if _is_for(candidate, key)), None)
     if end is None:
         raise CredentialError(certificate, f"holds no certificate for the key in {private_key}")
     chain = order_chain(end, certificates)
     try:
-        shown = certificate_chain(chain, key.public_key())
+        shown = certificate_chain(chain, public_key_of(end))
     except ValueError as error:
         raise CredentialError(certificate, str(error)) from None
+    except PeerError as error:
+        raise CredentialError(certificate, error.reason) from None
+    if isinstance(key, TokenKey):
+        shown = replace(shown, schemes=key.schemes_for(end))
     warnings: tuple[str, ...] = ()
     if chain != certificates[: len(chain)]:
         warnings = (f"{certificate}: the chain is out of order; it is sent in order",)
@@ -129,6 +155,10 @@ def _load_key(path: Path) -> PrivateKey:
         raise CredentialError(path, "holds no PEM private key of a supported type") from None
     if not isinstance(key, PrivateKey):
         raise CredentialError(path, _UNSUPPORTED)
+    try:
+        _check(key)
+    except ValueError as error:
+        raise CredentialError(path, str(error)) from None
     return key
 
 
@@ -167,6 +197,13 @@ def _check(key: PrivateKey) -> None:
     if not schemes_of(key.public_key()):
         curve = key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else "the key's curve"
         raise ValueError(f"TLS 1.3 has no signature scheme for {curve}")
+
+
+def _is_for(certificate: x509.Certificate, key: PrivateKey | TokenKey) -> bool:
+    """Whether that is the certificate's key."""
+    if isinstance(key, TokenKey):
+        return bool(key.schemes_for(certificate))
+    return _spki(certificate) == key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _spki(certificate: x509.Certificate) -> bytes | None:

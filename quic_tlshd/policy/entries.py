@@ -17,13 +17,12 @@ from typing import TypeVar
 from quic_tlshd.policy import config as configuration
 from quic_tlshd.policy.anchors import AnchorLoader
 from quic_tlshd.policy.config import Config, ConfigError
-from quic_tlshd.policy.credentials import Credential, CredentialError, load_credential
-from quic_tlshd.policy.files import Stamp, stamp
+from quic_tlshd.policy.credential_loader import CredentialLoader
+from quic_tlshd.policy.credentials import Credential
+from quic_tlshd.policy.files import Stamp
 from quic_tlshd.policy.ini import NamedFile, Section, Source, Warned, load_sections
-from quic_tlshd.policy.pem import FileError
-from quic_tlshd.policy.registry import Entry, OcspResponse, Registry, RegistryError
+from quic_tlshd.policy.registry import Entry, Registry, RegistryError
 from quic_tlshd.policy.resolve import canonical_name
-from quic_tlshd.policy.stapling import ResponseError, load_response
 from quic_tlshd.policy.text import is_address
 from quic_tlshd.request import Role
 from quic_tlshd.tls.alert import AlertDescription
@@ -106,25 +105,22 @@ def load(config: Config, now: datetime | None = None) -> Loaded:
     if loader.errors:
         loader.errors[0].others = tuple(loader.errors[1:])
         raise loader.errors[0]
-    renewed = Renewed(loader.anchors.crl_files, loader.response_files, {**loader.anchors.stamps, **loader.stamps})
-    return Loaded(registry, loader.credentials, tuple(loader.warnings + loader.anchors.warnings), renewed)
+    anchors, credentials = loader.anchors, loader.credentials
+    renewed = Renewed(anchors.crl_files, credentials.response_files, {**anchors.stamps, **credentials.stamps})
+    warnings = tuple(loader.warnings + credentials.warnings + anchors.warnings)
+    return Loaded(registry, credentials.credentials, warnings, renewed)
 
 
 class _Loader:
     """What has been loaded so far; files that several entries share are read once."""
 
     def __init__(self, now: datetime) -> None:
-        self.now = now
         self.entries: list[Entry] = []
         self.sources: dict[str, Source] = {}
-        self.credentials: dict[str, Credential] = {}
         self.warnings: list[Warned] = []
         self.anchors = AnchorLoader(now)
+        self.credentials = CredentialLoader(now)
         self.errors: list[ConfigError] = []
-        self.response_files: dict[str, NamedFile] = {}
-        self.stamps: dict[Path, Stamp] = {}
-        self._responses: dict[str, OcspResponse] = {}
-        self._pairs: dict[tuple[Path, Path], Credential] = {}
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
@@ -136,7 +132,7 @@ class _Loader:
 
     def registry(self) -> Registry:
         try:
-            return Registry(tuple(self.entries), self.anchors.trust, self._responses)
+            return Registry(tuple(self.entries), self.anchors.trust, self.credentials.responses)
         except RegistryError as error:
             raise self.sources[error.entry].error(error.reason) from None
 
@@ -150,7 +146,7 @@ class _Loader:
         role = section.choice("role", Role.SERVER)
         section.refuse_unknown(_SERVER_KEYS if role is Role.SERVER else _CLIENT_KEYS)
         alert = section.choice("mismatch_alert", _MismatchAlert.UNRECOGNIZED_NAME)
-        certificates = self._certificates(section)
+        certificates = self.credentials.load_section(section)
         client_certificate = section.choice("client_certificate", ClientCertificate.NONE)
         if role is Role.SERVER:
             if not certificates:
@@ -203,53 +199,7 @@ class _Loader:
         self.add(entry.name, x509.source, entry)
 
     def _x509_certificates(self, x509: configuration.X509) -> tuple[CertificateChain, ...]:
-        return tuple(self._credential(certificate, key) for certificate, key in x509.pairs())
-
-    def _certificates(self, section: Section) -> tuple[CertificateChain, ...]:
-        certificates, keys = section.files("certificate"), section.files("private_key")
-        if keys and len(keys) != len(certificates):
-            raise section.source_of("private_key").error(
-                f"private_key has {len(keys)} members, certificate has {len(certificates)}"
-            )
-        # Without private_key each certificate's file holds the key too.
-        chains = tuple(map(self._credential, certificates, keys or certificates))
-        responses = section.files("ocsp_response")
-        if responses and len(responses) != len(certificates):
-            raise section.source_of("ocsp_response").error(
-                f"ocsp_response has {len(responses)} members, certificate has {len(certificates)}"
-            )
-        for chain, response in zip(chains, responses, strict=False):
-            self._load_response(chain.id, response)
-        return chains
-
-    def _credential(self, certificate: NamedFile, key: NamedFile) -> CertificateChain:
-        pair = (certificate.path, key.path)
-        if pair not in self._pairs:
-            try:
-                self._pairs[pair] = load_credential(*pair, self.now)
-            except CredentialError as error:
-                at_fault = certificate if error.path == certificate.path else key
-                raise at_fault.source.error(str(error)) from None
-            loaded = self._pairs[pair]
-            self.warnings += [Warned(certificate.source, reason) for reason in loaded.warnings]
-            self.warnings += [Warned(certificate.source, reason, severe=True) for reason in loaded.out_of_date]
-        credential = self._pairs[pair]
-        self.credentials[credential.chain.id] = credential
-        return credential.chain
-
-    def _load_response(self, id: str, file: NamedFile) -> None:  # noqa: A002 - CertificateChain's field
-        other = self.response_files.setdefault(id, file)
-        if other.path != file.path:
-            raise file.source.error(f"the certificate has another OCSP response in {other.source}: {other.path}")
-        if other is not file:
-            return
-        self.stamps[file.path] = stamp(file.path)
-        try:
-            self._responses[id] = load_response(file.path, self.credentials[id], self.now)
-        except ResponseError as error:
-            self.warnings.append(Warned(file.source, f"{error}; it is not stapled", severe=True))
-        except FileError as error:
-            raise file.source.error(str(error)) from None
+        return tuple(self.credentials.load(certificate, key) for certificate, key in x509.pairs())
 
     def _trust(self, section: Section) -> str:
         truststore = None if section.text("truststore") == "system" else section.file("truststore")

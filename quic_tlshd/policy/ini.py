@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from iniconfig import IniConfig, ParseError
 
+from quic_tlshd.policy import pkcs11_url
 from quic_tlshd.policy.files import read_regular
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -75,6 +76,14 @@ class NamedFile:
     """A file that a setting names, and where it does."""
 
     path: Path
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class NamedUrl:
+    """A URL that stands where a file could, and where it does."""
+
+    url: str
     source: Source
 
 
@@ -166,6 +175,21 @@ class Section:
     def files(self, key: str) -> tuple[NamedFile, ...]:
         """A `;` list of paths."""
         return tuple(NamedFile(self._resolve(value), self.source_of(key)) for value in self.texts(key))
+
+    def key(self, key: str) -> NamedFile | NamedUrl | None:
+        """A private key: a path, see `path`, or its URL in a token."""
+        value = self.text(key)
+        return None if value is None else self._locate(key, value)
+
+    def keys(self, key: str) -> tuple[NamedFile | NamedUrl, ...]:
+        """A `;` list of private keys."""
+        return tuple(self._locate(key, value) for value in pkcs11_url.join(self.texts(key)))
+
+    def _locate(self, key: str, value: str) -> NamedFile | NamedUrl:
+        source = self.source_of(key)
+        return (
+            NamedUrl(value, source) if value.startswith(pkcs11_url.SCHEME) else NamedFile(self._resolve(value), source)
+        )
 
     def _resolve(self, value: str) -> Path:
         if "\0" in value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quic_tlshd import channel
+from quic_tlshd.tls.alert import AlertDescription, PeerError
 from quic_tlshd.tls.events import Answer, FindPsk, FoundPsk, Question, SealTickets, Sign
 from quic_tlshd.tls.ticket import Session, TicketKey
 
@@ -18,9 +19,12 @@ def message_of(id: int, question: Question) -> channel.Question:  # noqa: A002 -
 
 
 def answer_of(message: channel.Answer) -> Answer:
+    """PeerError(internal_error) if there is no signature to go on with."""
     match message:
         case channel.Signature(_, signature):
             return signature
+        case channel.NoSignature(_, reason):
+            raise PeerError(AlertDescription.INTERNAL_ERROR, f"the private key can't be used: {reason}")
         case channel.PskAnswer(_, index, psk, state):
             found = psk or Session.decode(state)
             return None if found is None else FoundPsk(index, found)

@@ -79,12 +79,15 @@ class Worker:
             case channel.Cancel(id):
                 if id in self._tasks:
                     self._tasks[id].cancel()
-            case channel.Signature() | channel.PskAnswer() | channel.Tickets() | channel.EarlyDataAnswer():
-                future = self._answers.pop(message.id, None)
-                if future is not None and not future.done():
-                    future.set_result(answer_of(message))
             case channel.UseRegistry():
                 self._use(fd)
+            case _:
+                future = self._answers.pop(message.id, None)
+                if future is not None and not future.done():
+                    try:
+                        future.set_result(answer_of(message))
+                    except PeerError as error:
+                        future.set_exception(error)
 
     def _on_task_end(self, id: int, fd: int, task: asyncio.Task[None]) -> None:  # noqa: A002
         """One that was cancelled before it began has reported nothing."""
