@@ -36,7 +36,7 @@ from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.monitor.modules import load_tls
 from quic_tlshd.monitor.namespaces import Namespaces
 from quic_tlshd.monitor.notify import notify, notify_reloading
-from quic_tlshd.monitor.privileges import UserError
+from quic_tlshd.monitor.privileges import UserError, run_first
 from quic_tlshd.monitor.report import describe, located
 from quic_tlshd.monitor.sessions import Sessions
 from quic_tlshd.monitor.threads import in_thread
@@ -171,6 +171,7 @@ class Monitor:
                 raise
             log.info("no upcalls from the kernel, only from user space: %s", error.strerror or error)
         else:
+            run_first()
             log.info("listening for upcalls from the kernel")
             self._kernel.use(self._config.netns)
 

@@ -1,9 +1,10 @@
-"""What a worker is started without."""
+"""What a worker is started without, and what the monitor has before others."""
 
 from __future__ import annotations
 
 import os
 import pwd
+from contextlib import suppress
 
 
 class UserError(Exception):
@@ -22,6 +23,13 @@ def unprivileged(command: list[str], user: str | None) -> list[str]:
     elif user is not None and _account(user).pw_uid != os.geteuid():
         raise UserError(f"only root can start workers as user {user}")
     return [*wrapper, "--", *command]
+
+
+def run_first() -> None:
+    """Be scheduled before all that is in no hurry, if we may (RLIMIT_RTPRIO or CAP_SYS_NICE): the kernel keeps 3 to 50
+    requests that nobody has accepted and fails the rest. What we start, workers and threads, is scheduled as usual."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def _account(user: str | None) -> pwd.struct_passwd:

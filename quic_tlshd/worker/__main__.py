@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ def main() -> None:
     fd, level, key_log = map(int, sys.argv[1:])
     log.set_up(level)
     protect_memory()
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))  # only the monitor may run before others
     with suppress(OSError):
         keyctl2.join_session_keyring()  # the monitor's has keyrings with PSKs linked into it, and exec keeps it
     gc.freeze()  # what is loaded now stays: later collections need not look at it

@@ -1,14 +1,16 @@
-"""What a worker is started without: the command itself, run by the system's setpriv."""
+"""What a worker is started without, by the system's setpriv, and what the monitor has before others."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import subprocess
+import sys
 
 import pytest
 
 from quic_tlshd.monitor.privileges import UserError, unprivileged
+from tests.peers.daemon import REPOSITORY
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -43,3 +45,37 @@ def test_root_never_stays_root_by_default() -> None:
 def test_a_user_that_is_not_there() -> None:
     with pytest.raises(UserError):
         unprivileged(["/bin/cat"], "no-such-user-anywhere")
+
+
+@as_root
+def test_what_runs_first_starts_others_that_do_not() -> None:
+    """Neither a process nor a thread."""
+    assert scheduling([]) == [os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.SCHED_OTHER, os.SCHED_OTHER]
+
+
+def test_who_may_not_run_first_runs_as_before() -> None:
+    assert scheduling(unprivileged([], pwd.getpwuid(os.geteuid()).pw_name)) == [os.SCHED_OTHER] * 3
+
+
+RUN_FIRST = """
+import os, sys, threading
+from quic_tlshd.monitor.privileges import run_first
+run_first()
+def tell():
+    print(os.sched_getscheduler(0), flush=True)
+tell()
+thread = threading.Thread(target=tell)
+thread.start()
+thread.join()
+if os.fork() == 0:
+    tell()
+else:
+    os.wait()
+"""
+
+
+def scheduling(wrapper: list[str]) -> list[int]:
+    """The policies of a process that runs first, of a thread and of a process that it starts."""
+    command = [*wrapper, sys.executable, "-c", RUN_FIRST]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20, cwd=REPOSITORY)
+    return [int(line) for line in done.stdout.split()]
