@@ -52,6 +52,13 @@ def test_many_at_once(pair: Handlers) -> None:
     assert all(result.succeeded for both in results for result in both), results
 
 
+def test_monitor_runs_first(pair: Handlers) -> None:
+    """The kernel has no patience with requests that nobody accepts; what the workers do is in no such hurry."""
+    daemon = daemon_of(pair.server).daemon
+    assert os.sched_getscheduler(daemon.pid) == os.SCHED_RR | os.SCHED_RESET_ON_FORK
+    assert [os.sched_getscheduler(worker) for worker in daemon.children] == [os.SCHED_OTHER]
+
+
 def test_silent_peer(pair: Handlers) -> None:
     """The request's own time limit holds, and the consumer hears of it before it gives up."""
     with netns.connection() as (_, server):
