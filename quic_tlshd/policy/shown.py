@@ -12,7 +12,7 @@ from cryptography.x509.oid import ObjectIdentifier, SignatureAlgorithmOID
 from quic_tlshd.policy.pem import der
 from quic_tlshd.tls.iana import SignatureScheme as S
 from quic_tlshd.tls.parameters import CertificateChain
-from quic_tlshd.tls.signature import is_pss, schemes_of
+from quic_tlshd.tls.signature import pss_schemes, schemes_of
 
 # Of ECDSA the certificate tells the hash alone; the curve is its issuer's, whom we need not have.
 _SCHEMES: dict[ObjectIdentifier, S] = {
@@ -55,7 +55,7 @@ def certificate_chain(chain: tuple[x509.Certificate, ...], public_key: Any) -> C
     return CertificateChain(
         id=end.fingerprint(hashes.SHA256()).hex(),
         chain=tuple(map(der, chain)),
-        schemes=schemes_of(public_key, pss=is_pss(end)),
+        schemes=schemes_of(public_key, pss_schemes(end)),
         # Peers don't look at the signature of a certificate that is its own issuer (section 4.4.2.2).
         signed_with=tuple(dict.fromkeys(_signed_with(member) for member in chain if member.subject != member.issuer)),
         issuers=tuple(dict.fromkeys(member.issuer.public_bytes() for member in chain)),

@@ -20,7 +20,7 @@ from quic_tlshd.policy.pkcs11_module import Module, TokenError, module, reason
 from quic_tlshd.policy.pkcs11_url import TokenUrl
 from quic_tlshd.tls.alert import PeerError
 from quic_tlshd.tls.iana import SignatureScheme as S
-from quic_tlshd.tls.signature import is_pss, schemes_of, verify
+from quic_tlshd.tls.signature import pss_schemes, schemes_of, verify
 
 try:
     import pkcs11
@@ -64,12 +64,12 @@ class TokenKey:
         proven = self._token.proven.get((self._url, certificate))
         if proven is not None:
             return proven
-        pss = is_pss(certificate)
+        pss = pss_schemes(certificate)
         found: list[S] = []
         fault: TokenError | None = None
-        for scheme in schemes_of(certificate.public_key(), pss=pss):
+        for scheme in schemes_of(certificate.public_key(), pss):
             try:
-                if self._signs(scheme, certificate, pss=pss):
+                if self._signs(scheme, certificate, pss):
                     found.append(scheme)
             except TokenError as error:  # which may be all that a module says of what it can't do
                 fault = error
@@ -83,10 +83,10 @@ class TokenKey:
         """As `tls.signature.sign`. TokenError if the token can't be used now, ValueError if it never could."""
         return self._token.use(self._url, lambda key: _sign(key, scheme, content))
 
-    def _signs(self, scheme: S, certificate: x509.Certificate, *, pss: bool) -> bool:
+    def _signs(self, scheme: S, certificate: x509.Certificate, pss: tuple[S, ...]) -> bool:
         try:
             signature = self.sign(scheme, _PROBE)
-            verify(certificate.public_key(), scheme, signature, _PROBE, pss=pss)
+            verify(certificate.public_key(), scheme, signature, _PROBE, pss)
         except (ValueError, PeerError):
             return False
         return True

@@ -19,7 +19,7 @@ from quic_tlshd.tls.iana import ExtensionType as X
 from quic_tlshd.tls.key_schedule import finished_verify_data
 from quic_tlshd.tls.messages import Certificate, CertificateEntry, CertificateVerify, Finished
 from quic_tlshd.tls.parameters import CertificateChain, VerifyChain
-from quic_tlshd.tls.signature import certificate_verify_content, is_pss, verify
+from quic_tlshd.tls.signature import certificate_verify_content, pss_schemes, verify
 from quic_tlshd.tls.transcript import Transcript
 
 CERTIFICATE_TYPES = (HandshakeType.CERTIFICATE, HandshakeType.COMPRESSED_CERTIFICATE)
@@ -76,8 +76,8 @@ def receive_authentication(
             f"signature scheme {certificate_verify.algorithm:#06x} was not offered",
         )
     content = certificate_verify_content(transcript.digest(), server=from_server)
-    pss = is_pss(x509.load_der_x509_certificate(chain[0]))  # which has just been verified
-    verify(public_key, certificate_verify.algorithm, certificate_verify.signature, content, pss=pss)
+    pss = pss_schemes(x509.load_der_x509_certificate(chain[0]))  # which has just been verified
+    verify(public_key, certificate_verify.algorithm, certificate_verify.signature, content, pss)
     transcript.add(message)
     return chain, SignatureScheme(certificate_verify.algorithm)
 

@@ -3,6 +3,7 @@ draft-ietf-tls-mldsa)."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from cryptography import x509
@@ -64,36 +65,49 @@ def certificate_verify_content(transcript_hash: bytes, *, server: bool) -> bytes
     return (_SERVER_CONTEXT if server else _CLIENT_CONTEXT) + transcript_hash
 
 
-def schemes_of(public_key: Any, *, pss: bool = False) -> tuple[S, ...]:
+def schemes_of(public_key: Any, pss: tuple[S, ...] = ()) -> tuple[S, ...]:
     """What the key can sign in TLS 1.3, the preferred scheme first; () for a key that TLS 1.3 has no use for.
 
-    pss: whether its certificate says that it is an id-RSASSA-PSS key, see `is_pss`.
+    pss: what its certificate says of it if it is an id-RSASSA-PSS key, see `pss_schemes`.
     """
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         return _BY_CURVE.get(public_key.curve.name, ())
     if isinstance(public_key, rsa.RSAPublicKey):
-        return _PSS if pss else _RSAE
+        return pss or _RSAE
     return next((schemes for kind, schemes in _BY_TYPE if isinstance(public_key, kind)), ())
 
 
-def is_pss(certificate: x509.Certificate) -> bool:
-    """Whether the certificate's key is for RSASSA-PSS alone (RFC 4055 section 1.2); the key object doesn't tell."""
-    return certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS
+# An id-RSASSA-PSS key whose parameters (RFC 4055 section 3.1) name id-sha256, -384 or -512. Where the same parameters
+# are those of the certificate's own signature, no key (a BIT STRING) follows them.
+_PSS_HASH = re.compile(
+    rb"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30.\xa0.\x30.\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02([\1-\3])"
+    rb".{0,48}?\x03\x82..\x00\x30\x82",
+    re.DOTALL,
+)
+
+
+def pss_schemes(certificate: x509.Certificate) -> tuple[S, ...]:
+    """What a key that is for RSASSA-PSS alone (RFC 4055 section 1.2) can sign: all three, or that which its parameters
+    name (RFC 8446 section 4.2.3); () for any other key. The key object doesn't tell."""
+    if certificate.public_key_algorithm_oid != PublicKeyAlgorithmOID.RSASSA_PSS:
+        return ()
+    match = _PSS_HASH.search(certificate.tbs_certificate_bytes)
+    return _PSS if match is None else (_PSS[match[1][0] - 1],)
 
 
 def sign(private_key: PrivateKey, scheme: S, content: bytes) -> bytes:
     """ValueError if no key of that type signs with that scheme."""
-    if scheme not in schemes_of(private_key.public_key(), pss=scheme in _PSS):
+    if scheme not in schemes_of(private_key.public_key(), _PSS if scheme in _PSS else ()):
         raise ValueError(f"this key can't sign {scheme.name.lower()}")
     signature: bytes = private_key.sign(content, *_ARGUMENTS.get(scheme, ()))
     return signature
 
 
 def verify(
-    public_key: CertificatePublicKeyTypes, scheme: int, signature: bytes, content: bytes, *, pss: bool = False
+    public_key: CertificatePublicKeyTypes, scheme: int, signature: bytes, content: bytes, pss: tuple[S, ...] = ()
 ) -> None:
     """illegal_parameter if the scheme is not for that key, decrypt_error if the signature is wrong."""
-    if scheme not in schemes_of(public_key, pss=pss):
+    if scheme not in schemes_of(public_key, pss):
         raise PeerError(
             AlertDescription.ILLEGAL_PARAMETER, f"signature scheme {scheme:#06x} is not for the certificate's key"
         )

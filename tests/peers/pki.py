@@ -293,9 +293,11 @@ def self_signed(name: str, *, ca: bool = True, key_type: str = "p256") -> Issued
     return Issued(builder.sign(key, _hash(key)), key)
 
 
-def self_signed_pss(name: str) -> Issued:
-    """An end certificate with an id-RSASSA-PSS key, which cryptography reads and openssl makes."""
+def self_signed_pss(name: str, hash_name: str = "") -> Issued:
+    """An end certificate with an id-RSASSA-PSS key, which cryptography reads and openssl makes; for that hash alone."""
     key = ["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-noenc", "-keyout", "-"]
+    for option in ("rsa_pss_keygen_md", "rsa_pss_keygen_mgf1_md") if hash_name else ():
+        key += ["-pkeyopt", f"{option}:{hash_name}"]
     certificate = ["-days", "90", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
     made = subprocess.run(["openssl", "req", "-x509", *key, *certificate], check=True, capture_output=True).stdout
     private_key = load_pem_private_key(made, None)

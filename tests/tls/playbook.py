@@ -53,7 +53,7 @@ from quic_tlshd.tls.parameters import (
     VerifyChain,
 )
 from quic_tlshd.tls.server import server_handshake
-from quic_tlshd.tls.signature import certificate_verify_content, is_pss, schemes_of, sign
+from quic_tlshd.tls.signature import certificate_verify_content, pss_schemes, schemes_of, sign
 from quic_tlshd.tls.ticket import Session, TicketKey
 from tests.peers import pki
 
@@ -100,7 +100,7 @@ def _identity(key_type: str, usage: str) -> Identity:
         issued = pki.self_signed_pss(f"{usage}.example")
     else:
         issued = _authority().issue((f"{usage}.example",), key_type=key_type, usage=usage)
-    schemes = schemes_of(issued.private_key.public_key(), pss=is_pss(issued.certificate))
+    schemes = schemes_of(issued.private_key.public_key(), pss_schemes(issued.certificate))
     return Identity(CertificateChain(f"{usage} {key_type}", issued.chain, schemes), issued.private_key)
 
 

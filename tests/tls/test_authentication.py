@@ -6,6 +6,7 @@ The RFC is 8446 where a section is given without one.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from quic_tlshd.tls.messages import (
     encode_message,
 )
 from quic_tlshd.tls.parameters import DEFAULT_GROUPS, ClientCertificate
-from quic_tlshd.tls.signature import certificate_verify_content, schemes_of, sign, verify
+from quic_tlshd.tls.signature import certificate_verify_content, pss_schemes, schemes_of, sign, verify
 from tests.peers import pki
 from tests.tls.playbook import Duel, Role, identity
 
@@ -383,6 +384,22 @@ def test_rsa_keys_for_pss_alone() -> None:
     plain, pss = identity("rsa").certificate.schemes, identity("rsa_pss").certificate.schemes
     assert {scheme.name[:11] for scheme in plain} == {"RSA_PSS_RSA"}
     assert {scheme.name[:11] for scheme in pss} == {"RSA_PSS_PSS"}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed, which makes id-RSASSA-PSS keys")
+@pytest.mark.parametrize("hash_name", ["sha256", "sha384", "sha512"])
+def test_rsa_keys_for_pss_and_one_hash_alone(hash_name: str) -> None:
+    """Section 4.2.3: "If the corresponding public key's parameters are present, then the parameters in the signature
+    MUST be identical to those in the public key"."""
+    issued = pki.self_signed_pss("server.example", hash_name)
+    (scheme,) = pss_schemes(issued.certificate)
+    assert scheme.name == f"RSA_PSS_PSS_{hash_name.upper()}"
+    public_key: Any = issued.private_key.public_key()
+    verify(public_key, scheme, sign(issued.private_key, scheme, b"content"), b"content", (scheme,))
+    for other in {S.RSA_PSS_PSS_SHA256, S.RSA_PSS_PSS_SHA384, S.RSA_PSS_PSS_SHA512} - {scheme}:
+        with pytest.raises(PeerError) as refusal:
+            verify(public_key, other, sign(issued.private_key, other, b"content"), b"content", (scheme,))
+        assert refusal.value.alert is A.ILLEGAL_PARAMETER
 
 
 def test_signing_with_a_scheme_of_another_key() -> None:
