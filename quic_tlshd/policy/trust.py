@@ -50,8 +50,8 @@ class TrustStore:
     def __init__(self, anchors: TrustAnchors) -> None:
         certificates = tuple(_load_anchors(anchors.certificates))
         self.anchors = anchors
-        self.names = tuple(dict.fromkeys(certificate.subject.public_bytes() for certificate in certificates))
         self._finder = PathFinder(certificates)
+        self.names = tuple(self._finder.by_subject)
         self._revocation = RevocationLists(anchors.crls)
         self._verified: OrderedDict[_Key, _Verified] = OrderedDict()
 
