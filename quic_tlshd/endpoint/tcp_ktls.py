@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -217,7 +218,7 @@ class TcpEndpoint:
             except OSError as error:
                 raise _failure("receiving", error) from None
             if not part:
-                raise EndpointError(errno.ECONNRESET, "the peer closed the connection during the handshake")
+                raise _end_of(self._sock)
             data += part
         return bytes(data)
 
@@ -227,6 +228,16 @@ class TcpEndpoint:
             with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, self._nodelay)
             self._nodelay = None
+
+
+def _end_of(sock: socket.socket) -> EndpointError:
+    """Why there is nothing more to read. That a kernel consumer gave up shows here and nowhere else: our descriptor
+    keeps its socket alive, but the consumer shuts it down, and in both directions, which the peer can't."""
+    events = select.poll()
+    events.register(sock, 0)
+    if any(event & select.POLLHUP for _, event in events.poll(0)):  # tcp_poll() in net/ipv4/tcp.c
+        return EndpointError(errno.ECANCELED, "the socket was shut down by its owner, who waits for it no longer")
+    return EndpointError(errno.ECONNRESET, "the peer closed the connection during the handshake")
 
 
 def _failure(what: str, error: OSError) -> EndpointError:

@@ -281,6 +281,21 @@ async def test_a_peer_that_goes(pair: tuple[TcpEndpoint, socket.socket]) -> None
     assert gone.value.errno == errno.ECONNRESET
 
 
+async def test_an_owner_that_gives_up() -> None:
+    """It shuts down a socket that we have too, and the wait for a silent peer is over at once."""
+    owners, peer = connected()
+    with owners, peer:
+        endpoint = TcpEndpoint(owners.dup(), UserspaceTls(owners))
+        waiting = asyncio.create_task(endpoint.receive())
+        await asyncio.sleep(0.05)
+        owners.shutdown(socket.SHUT_RDWR)
+        async with asyncio.timeout(1):
+            with pytest.raises(EndpointError, match="was shut down by its owner") as gone:
+                await waiting
+        assert gone.value.errno == errno.ECANCELED
+        endpoint.close()
+
+
 async def test_a_peer_that_resets(pair: tuple[TcpEndpoint, socket.socket]) -> None:
     endpoint, peer = pair
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
