@@ -36,7 +36,7 @@ class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     role: Role
     auth_mode: AuthMode
-    timeout: float  # seconds that are left
+    deadline: float  # of time.monotonic(), which the monitor and its workers have in common
     peer: str  # whom the log names: the socket's peer address, or the caller of a user-space upcall
     netns: str | None = None  # the name in /run/netns of the network namespace, None for the daemon's own
     peername: str | None = None  # client: the name to send as SNI and to verify

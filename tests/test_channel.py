@@ -18,7 +18,7 @@ from quic_tlshd.policy.registry import Entry, Registry, TrustAnchors
 from quic_tlshd.request import AuthMode, HandshakeOutcome, HandshakeRequest, Role
 from quic_tlshd.tls.parameters import CertificateChain, Psk
 
-REQUEST = HandshakeRequest(id=7, role=Role.CLIENT, auth_mode=AuthMode.PSK, timeout=1.5, peer="somebody", psks=(
+REQUEST = HandshakeRequest(id=7, role=Role.CLIENT, auth_mode=AuthMode.PSK, deadline=1.5, peer="somebody", psks=(
     Psk(b"\xff identity", b"secret", "sha384"),), alpn=(b"h3", b"\x00"))  # fmt: skip
 
 

@@ -197,7 +197,8 @@ class _Worker:
         """OSError if the fd can't be passed on; `done` is not called then."""
         assert self._channel is not None
         self._channel.send(channel.Perform(request), fd)
-        deadline = asyncio.get_running_loop().call_later(request.timeout + GRACE, self._end, "it went silent")
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_at(max(request.deadline, loop.time()) + GRACE, self._end, "it went silent")
         self.jobs[request.id] = _Job(request, grant, done, deadline)
 
     def cancel(self, id: int) -> None:  # noqa: A002

@@ -118,7 +118,7 @@ class Setup:
             id=0,
             role=self.role,
             auth_mode=AuthMode.X509,
-            timeout=options.timeout,
+            deadline=time.monotonic() + options.timeout,
             peer="",
             peername=canonical_name(options.verify_hostname or options.connect[0]) if is_client else None,
             alpn=options.alpn if is_client else (),

@@ -126,7 +126,7 @@ class Worker:
         endpoint: Endpoint | None = None
         later = 0.0  # seconds that a client goes on after its outcome, for a session to resume
         try:
-            async with asyncio.timeout(request.timeout):
+            async with asyncio.timeout_at(request.deadline):
                 endpoint = open_endpoint(fd)
                 settings = await endpoint.settings()
                 seen.peer = settings.peer_address
@@ -140,7 +140,7 @@ class Worker:
             if not settings.session_first:
                 later = settings.session_wait
             elif settings.session_wait:
-                left = began + request.timeout - time.monotonic() - _MARGIN
+                left = request.deadline - time.monotonic() - _MARGIN
                 await keep_session(engine, endpoint, min(settings.session_wait, left))
             outcome = success(complete)
         except Exception as error:

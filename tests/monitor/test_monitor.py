@@ -138,6 +138,20 @@ async def test_a_worker_that_goes_silent_costs_the_same(daemon: Daemon) -> None:
     await assert_serves(daemon)
 
 
+async def test_the_time_runs_while_no_worker_is_ready(daemon: Daemon) -> None:
+    """Held for longer than its time, a request is answered as soon as somebody can, and without being tried."""
+    (worker,) = daemon.children
+    os.kill(worker, signal.SIGKILL)
+    stack = quic_stack.Stack(b"")
+    accept = Accept(message_type=MessageType.SERVERHELLO, auth_mode=AuthMode.X509, timeout=1)
+    await asyncio.sleep(0.05)
+    assert await outcome(daemon, accept, stack.daemons.fileno()) == ETIMEDOUT
+    stack.close()
+    daemon.wait_for_log("took over")
+    await assert_serves(daemon)
+    assert sum("given up" in line for line in daemon.log()) == 1
+
+
 async def assert_serves(daemon: Daemon) -> None:
     """The server's half succeeds in selecting an entry; the client's does not trust it, which is another matter."""
     async with await UpcallConnection.open(daemon.socket) as connection:

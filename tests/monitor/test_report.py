@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from quic_tlshd.monitor.report import describe
 from quic_tlshd.request import AuthMode, HandshakeOutcome, HandshakeRequest, Role
 
-REQUEST = HandshakeRequest(id=1, role=Role.SERVER, auth_mode=AuthMode.X509, timeout=5, peer="pid 7 uid 0")
+REQUEST = HandshakeRequest(id=1, role=Role.SERVER, auth_mode=AuthMode.X509, deadline=5, peer="pid 7 uid 0")
 DONE = HandshakeOutcome(
     status=0,
     peer="192.0.2.1 port 4711",

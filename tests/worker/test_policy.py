@@ -32,7 +32,7 @@ def request(role: Role, mode: AuthMode = AuthMode.X509, peername: str | None = "
         id=1,
         role=role,
         auth_mode=mode,
-        timeout=5,
+        deadline=5,
         peer="test",
         peername=peername,
         psks=(Psk(b"identity", bytes(32)),) if mode is AuthMode.PSK else (),
