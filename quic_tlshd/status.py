@@ -6,7 +6,25 @@ that was refused, EKEYREJECTED for an unknown PSK identity, ETIMEDOUT for "retry
 
 from __future__ import annotations
 
-from errno import EACCES, EIO, EKEYREJECTED, ETIMEDOUT
+from errno import (
+    EACCES,
+    EBADF,
+    ECONNABORTED,
+    ECONNRESET,
+    EINVAL,
+    EIO,
+    EKEYEXPIRED,
+    EKEYREJECTED,
+    EKEYREVOKED,
+    ENOKEY,
+    ENOMEM,
+    ENOTSOCK,
+    EOPNOTSUPP,
+    EPERM,
+    EPIPE,
+    EPROTONOSUPPORT,
+    ETIMEDOUT,
+)
 
 from msgspec.structs import replace
 
@@ -32,6 +50,26 @@ _ERRNO_OF_ALERT = {
     A.NO_APPLICATION_PROTOCOL: EACCES,
     A.UNKNOWN_PSK_IDENTITY: EKEYREJECTED,
 }
+
+# What kernel consumers know, and what says the same of all else: a peer that went away is worth another try.
+_KERNEL_ERRNOS = {0, EACCES, ENOMEM, EINVAL, ENOKEY, EIO, ETIMEDOUT, EKEYREJECTED}
+_KERNEL_ERRNO_OF = {
+    ECONNRESET: ETIMEDOUT,
+    ECONNABORTED: ETIMEDOUT,
+    EPIPE: ETIMEDOUT,
+    EBADF: EINVAL,
+    ENOTSOCK: EINVAL,
+    EPROTONOSUPPORT: EINVAL,
+    EKEYEXPIRED: ENOKEY,
+    EKEYREVOKED: ENOKEY,
+    EOPNOTSUPP: ENOKEY,  # a key of a type that can't be read
+    EPERM: EACCES,
+}
+
+
+def kernel_errno(errno: int) -> int:
+    """The nearest errno that the kernel's consumers understand."""
+    return errno if errno in _KERNEL_ERRNOS else _KERNEL_ERRNO_OF.get(errno, EIO)
 
 
 def alert_of(error: Exception) -> A | None:

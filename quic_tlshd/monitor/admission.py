@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -17,6 +18,7 @@ from quic_tlshd.policy.config import Config
 from quic_tlshd.policy.entries import Loaded
 from quic_tlshd.policy.resolve import candidates, canonical_name
 from quic_tlshd.request import AuthMode, HandshakeRequest, Role
+from quic_tlshd.status import kernel_errno
 from quic_tlshd.tls.parameters import Psk
 
 MAXIMUM_TIMEOUT = 60.0
@@ -88,7 +90,7 @@ def admit(
         id=id,
         role=role,
         auth_mode=mode,
-        timeout=timeout,
+        deadline=time.monotonic() + timeout,
         peer=origin.peer,
         netns=origin.netns,
         peername=_peername(role, mode, accept.peername, origin),
@@ -174,4 +176,4 @@ def _from_keyring(what: str, load: Callable[P, T], *arguments: P.args, **options
     try:
         return load(*arguments, **options)
     except OSError as error:
-        raise RequestError(error.errno or errno.ENOKEY, f"{what}: {error.strerror}") from None
+        raise RequestError(kernel_errno(error.errno or errno.ENOKEY), f"{what}: {error.strerror}") from None

@@ -26,6 +26,8 @@ from ipaddress import IPv6Address
 from itertools import count
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from netlink.descriptors import close_elsewhere
 from netlink.handshake import Accept, Done
 from netlink.kernel import KernelHandshakeSocket
@@ -36,6 +38,7 @@ from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.monitor.modules import load_tls
 from quic_tlshd.monitor.namespaces import Namespaces
 from quic_tlshd.monitor.notify import notify, notify_reloading
+from quic_tlshd.monitor.peer_keys import peer_keys
 from quic_tlshd.monitor.privileges import UserError, run_first
 from quic_tlshd.monitor.report import describe, located
 from quic_tlshd.monitor.sessions import Sessions
@@ -47,7 +50,8 @@ from quic_tlshd.policy.config import Config, ConfigError, KernelUpcalls
 from quic_tlshd.policy.entries import Loaded
 from quic_tlshd.policy.files import open_private
 from quic_tlshd.policy.refresh import Refresher
-from quic_tlshd.request import HandshakeOutcome, Role
+from quic_tlshd.request import AuthMode, HandshakeOutcome, Role
+from quic_tlshd.status import kernel_errno
 
 log = logging.getLogger(__name__)
 refused = LimitedLog(log)
@@ -217,8 +221,10 @@ class Monitor:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+            if origin.keyrings is not None:
+                outcome = replace(outcome, status=kernel_errno(outcome.status))
             log.log(logging.WARNING if outcome.status else logging.INFO, "%s", describe(admission.request, outcome))
-            report(_done(accept, admission, outcome))
+            report(_done(accept, outcome, _remote_auth(origin, admission, outcome)))
 
         self._running += 1
         self._idle.clear()
@@ -253,13 +259,23 @@ def _group(config: Config) -> int:
         raise UserError(f"there is no group {name} for the upcall socket") from None
 
 
-def _done(accept: Accept, admission: Admission, outcome: HandshakeOutcome) -> Done:
-    succeeded = outcome.status == 0
-    remote_auth: tuple[int, ...] = ()
-    if succeeded and outcome.psk_identity in admission.serials:
-        remote_auth = (admission.serials[outcome.psk_identity],)
-    elif succeeded and outcome.peer_chain and admission.request.role is Role.SERVER:
-        remote_auth = (_PEER_AUTHENTICATED,)
+def _remote_auth(origin: Origin, admission: Admission, outcome: HandshakeOutcome) -> tuple[int, ...]:
+    """Key serials that stand for who the peer has proved to be; what a consumer takes for "nobody" is none."""
+    request = admission.request
+    if outcome.status != 0:
+        return ()
+    if outcome.psk_identity in admission.serials:
+        return (admission.serials[outcome.psk_identity],)
+    if not outcome.peer_chain:
+        return ()
+    if request.role is Role.SERVER:
+        return (_PEER_AUTHENTICATED,)
+    if origin.keyrings is not None and request.auth_mode is AuthMode.X509 and request.peername is not None:
+        return peer_keys(outcome.peer_chain, request.peername)
+    return ()
+
+
+def _done(accept: Accept, outcome: HandshakeOutcome, remote_auth: tuple[int, ...]) -> Done:
     return Done(
         status=outcome.status,
         sockfd=accept.sockfd,
@@ -268,7 +284,7 @@ def _done(accept: Accept, admission: Admission, outcome: HandshakeOutcome) -> Do
         server_name=outcome.server_name,
         entry=outcome.entry,
         tags=outcome.tags,
-        peer_chain=outcome.peer_chain if succeeded else (),
+        peer_chain=outcome.peer_chain if outcome.status == 0 else (),
         alert=outcome.alert,
         reason=outcome.reason or None,
     )
