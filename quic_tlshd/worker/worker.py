@@ -46,7 +46,7 @@ from quic_tlshd.worker.questions import answer_of, answer_with, message_of
 log = logging.getLogger(__name__)
 
 CANCELLED = HandshakeOutcome(reason="the request was cancelled")
-_FAIL_TIMEOUT = 1.0  # seconds for telling a transport that its handshake failed
+_FAIL_TIMEOUT = 0.1  # seconds for telling a transport that its handshake failed: DONE must not wait for a full buffer
 _MARGIN = 0.25  # seconds of a request's time that waiting for a ticket leaves
 _MOST_LATER = 256  # clients that may wait for tickets after their handshakes
 

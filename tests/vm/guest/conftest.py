@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.guest import handlers, hsgen, keyring, netns, nfs, nvme
+from tests.vm.guest import handlers, hsgen, keyring, netns, nfs, nvme, solo
 from tests.vm.guest.handlers import Handler
 from tests.vm.guest.scenario import Credentials, Handlers
+from tests.vm.guest.solo import Solo
 from tests.vm.guest.summary import Summary
 
 # make test, on the host, finds these files too.
@@ -65,6 +66,13 @@ def pair(request: pytest.FixtureRequest, credentials: Credentials) -> Iterator[H
         finally:
             for each in started:
                 each.stop()
+
+
+@pytest.fixture(scope="session")
+def solo_daemon(credentials: Credentials) -> Iterator[Solo]:
+    """The same for all scenarios that need but one daemon."""
+    with tempfile.TemporaryDirectory(prefix="solo-") as name, solo.running(Path(name), credentials.config()) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="session")

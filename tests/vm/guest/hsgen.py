@@ -14,8 +14,8 @@ from enum import IntEnum
 from functools import cache
 
 DEVICE = "/dev/hsgen"
-_ARGUMENTS = struct.Struct("=iIII iiiI 5i 256s")  # struct hsgen_args, up to its results
-_RESULTS = struct.Struct("=iiii 4x Q")
+_ARGUMENTS = struct.Struct("=iIII iiiI 5i 256s I256s")  # struct hsgen_args, up to its results
+_RESULTS = struct.Struct("=iiii Q")
 _SIZE = _ARGUMENTS.size + _RESULTS.size
 _HSGEN_RUN = 3 << 30 | _SIZE << 16 | ord("h") << 8 | 1  # _IOWR('h', 1, struct hsgen_args)
 _HSGEN_RUN_PAIR = 3 << 30 | 2 * _SIZE << 16 | ord("h") << 8 | 2  # _IOWR('h', 2, struct hsgen_args[2])
@@ -23,13 +23,14 @@ _PEER_IDENTITIES = 5
 
 
 class Kind(IntEnum):
-    """`enum hsgen_type`: which of tls_client_hello_*() and tls_server_hello_*()."""
+    """`enum hsgen_type`: which of tls_client_hello_*() and tls_server_hello_*(), or what `attributes` say."""
 
     CLIENT_ANON = 0
     CLIENT_X509 = 1
     CLIENT_PSK = 2
     SERVER_X509 = 3
     SERVER_PSK = 4
+    RAW = 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Request:
-    """A handshake on the socket `fd`. wait_ms: when the kernel's side gives up (30 s if 0)."""
+    """A handshake on the socket `fd`. wait_ms: when the kernel's side gives up (30 s if 0).
+
+    attributes: for RAW, what ACCEPT's answer has besides SOCKFD.
+    """
 
     fd: int
     kind: Kind
@@ -60,11 +64,13 @@ class Request:
     cert: int = 0
     privkey: int = 0
     peerids: Sequence[int] = ()
+    attributes: bytes = b""
 
     def encode(self) -> bytes:
         numbers = (self.fd, self.kind, self.timeout_ms, self.wait_ms, self.keyring, self.cert, self.privkey)
         padded = (*self.peerids, *[0] * (_PEER_IDENTITIES - len(self.peerids)))
-        return _ARGUMENTS.pack(*numbers, len(self.peerids), *padded, self.peername.encode()) + bytes(_RESULTS.size)
+        data = (self.peername.encode(), len(self.attributes), self.attributes)
+        return _ARGUMENTS.pack(*numbers, len(self.peerids), *padded, *data) + bytes(_RESULTS.size)
 
 
 def run(
@@ -78,9 +84,11 @@ def run(
     privkey: int = 0,
     peerids: Sequence[int] = (),
     wait_ms: int = 0,
+    attributes: bytes = b"",
 ) -> Result:
     """One handshake."""
-    arguments = bytearray(Request(fd, kind, peername, timeout_ms, wait_ms, keyring, cert, privkey, peerids).encode())
+    request = Request(fd, kind, peername, timeout_ms, wait_ms, keyring, cert, privkey, peerids, attributes)
+    arguments = bytearray(request.encode())
     fcntl.ioctl(_device(), _HSGEN_RUN, arguments)
     return _result(arguments, 0)
 

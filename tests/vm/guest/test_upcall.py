@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ import pytest
 
 from tests.vm.guest import hsgen, keyring, netns
 from tests.vm.guest.conftest import name_of
-from tests.vm.guest.handlers import QuicTlshd, until
+from tests.vm.guest.handlers import QuicTlshd
 from tests.vm.guest.hsgen import Kind
 from tests.vm.guest.scenario import Handlers, handshake
 
@@ -35,16 +34,6 @@ def descriptors(handler: QuicTlshd) -> list[int]:
     return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (daemon.pid, *daemon.children)]
 
 
-def test_no_transport(pair: Handlers) -> None:
-    """A socket that TLS can't be had on: an errno for the consumer, and a line in the log."""
-    with netns.entered("server"):
-        ours, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    with ours, other:
-        result = hsgen.run(ours.fileno(), Kind.SERVER_X509, timeout_ms=5000)
-    assert result.status == -errno.EPROTONOSUPPORT, result
-    daemon_of(pair.server).daemon.wait_for_log("is no transport")
-
-
 def test_many_at_once(pair: Handlers) -> None:
     with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
         connections = [stack.enter_context(netns.connection()) for _ in range(AT_ONCE)]
@@ -57,27 +46,6 @@ def test_monitor_runs_first(pair: Handlers) -> None:
     daemon = daemon_of(pair.server).daemon
     assert os.sched_getscheduler(daemon.pid) == os.SCHED_RR | os.SCHED_RESET_ON_FORK
     assert [os.sched_getscheduler(worker) for worker in daemon.children] == [os.SCHED_OTHER]
-
-
-def test_silent_peer(pair: Handlers) -> None:
-    """The request's own time limit holds, and the consumer hears of it before it gives up."""
-    with netns.connection() as (_, server):
-        result = hsgen.run(server.fileno(), Kind.SERVER_X509, timeout_ms=1000, wait_ms=10000)
-    assert result.status == -errno.ETIMEDOUT, result
-    assert 0.9 < result.seconds < 5
-
-
-def test_consumer_gives_up(pair: Handlers) -> None:
-    """A cancelled request is ended here too, and leaves nothing open."""
-    handler = daemon_of(pair.server)
-    before = descriptors(handler)
-    for _ in range(3):
-        with netns.connection() as (_, server):  # the kernel takes no second request of a socket: EBUSY
-            result = hsgen.run(server.fileno(), Kind.SERVER_X509, timeout_ms=1500, wait_ms=300)
-            assert result.cancelled, result
-    until(lambda: descriptors(handler) == before, "the descriptors of cancelled requests are closed")
-    with netns.connection() as (client, server):
-        assert all(result.succeeded for result in handshake(client, server, Kind.CLIENT_ANON))
 
 
 def test_worker_dies(pair: Handlers) -> None:
