@@ -69,9 +69,9 @@ def pair(request: pytest.FixtureRequest, credentials: Credentials) -> Iterator[H
 
 
 @pytest.fixture(scope="session")
-def solo_daemon(credentials: Credentials) -> Iterator[Solo]:
+def solo_daemon() -> Iterator[Solo]:
     """The same for all scenarios that need but one daemon."""
-    with tempfile.TemporaryDirectory(prefix="solo-") as name, solo.running(Path(name), credentials.config()) as daemon:
+    with tempfile.TemporaryDirectory(prefix="solo-") as name, solo.running(Path(name)) as daemon:
         yield daemon
 
 
