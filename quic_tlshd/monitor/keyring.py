@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EINVAL
+from errno import EINVAL, ENOKEY
 from pathlib import Path
 from re import compile as regex
 
@@ -54,7 +54,7 @@ class Keyrings:
 
     def psk(self, serial: int) -> FoundKey:
         """The key of that serial; its description is the identity. OSError if it isn't there or isn't ours to read."""
-        key = Key(_signed(serial))
+        key = _key(serial)
         identity = os.fsencode(key.describe().description)
         return FoundKey(Psk(identity, key.read(), hash_of(identity)), serial)
 
@@ -81,7 +81,7 @@ class Keyrings:
         """The certificate and the private key that these serials hold, both DER. OSError if they can't be used."""
         self._link()
         try:
-            return credential_from_der(Key(_signed(certificate)).read(), Key(_signed(private_key)).read())
+            return credential_from_der(_key(certificate).read(), _key(private_key).read())
         except ValueError as error:
             raise OSError(EINVAL, str(error)) from None
 
@@ -121,6 +121,13 @@ def _keyrings_of(name: str) -> Iterator[int]:
         is_named = len(fields) == 9 and fields[7] == "keyring" and fields[8].rpartition(": ")[0] == name
         if is_named and int(fields[5]) in (0, os.geteuid()):
             yield int(fields[0], 16)
+
+
+def _key(serial: int) -> Key:
+    """OSError(ENOKEY) for what is no serial: 0, and the numbers that stand for keyrings of who asks, which are ours."""
+    if not 0 < serial < 1 << 31:
+        raise OSError(ENOKEY, os.strerror(ENOKEY))
+    return Key(serial)
 
 
 def _signed(serial: int) -> int:
