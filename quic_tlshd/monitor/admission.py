@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import ParamSpec, TypeVar
 
 from msgspec.structs import replace
@@ -53,6 +55,25 @@ class Origin:
     def peer(self) -> str:
         """Whom the log names: the address, never its reverse DNS, or else who asks."""
         return self.caller if self.address is None else f"{self.address[0]} port {self.address[1]}"
+
+
+def peer_address(fd: int) -> tuple[str, int] | None:
+    """The IP address and port that a socket is connected to, None for any other file."""
+    # Neither fstat nor dup and close: on a file they could wait for whoever serves its file system.
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = sock.getpeername()[:2]
+            mapped = IPv6Address(host).ipv4_mapped if sock.family == socket.AF_INET6 else None
+            return str(mapped or host), port
+    except OSError:
+        pass  # not connected
+    finally:
+        sock.detach()
+    return None
 
 
 @dataclass(frozen=True, slots=True)

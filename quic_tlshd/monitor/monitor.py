@@ -18,11 +18,9 @@ import grp
 import logging
 import os
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from ipaddress import IPv6Address
 from itertools import count
 from pathlib import Path
 
@@ -33,12 +31,12 @@ from netlink.handshake import Accept, Done
 from netlink.kernel import KernelHandshakeSocket
 from netlink.limited_log import LimitedLog
 from netlink.upcall import Upcall, UpcallServer
-from quic_tlshd.monitor.admission import Admission, Origin, RequestError, admit
+from quic_tlshd.monitor.admission import Origin, RequestError, admit, peer_address
+from quic_tlshd.monitor.done import done_of
 from quic_tlshd.monitor.keyring import Keyrings
 from quic_tlshd.monitor.modules import load_tls
 from quic_tlshd.monitor.namespaces import Namespaces
 from quic_tlshd.monitor.notify import notify, notify_reloading
-from quic_tlshd.monitor.peer_keys import peer_keys
 from quic_tlshd.monitor.privileges import UserError, run_first
 from quic_tlshd.monitor.report import describe, located
 from quic_tlshd.monitor.sessions import Sessions
@@ -50,15 +48,13 @@ from quic_tlshd.policy.config import Config, ConfigError, KernelUpcalls
 from quic_tlshd.policy.entries import Loaded
 from quic_tlshd.policy.files import open_private
 from quic_tlshd.policy.refresh import Refresher
-from quic_tlshd.request import AuthMode, HandshakeOutcome, Role
+from quic_tlshd.request import HandshakeOutcome
 from quic_tlshd.status import kernel_errno
 
 log = logging.getLogger(__name__)
 refused = LimitedLog(log)
 
 DRAIN_TIMEOUT = 3.0  # seconds that running handshakes have when the daemon is told to stop
-_PEER_AUTHENTICATED = 0xFFFFFFFF
-"""What tlshd's server reports, for NFSD: any number but 0 says "mutually authenticated"."""
 
 
 class Monitor:
@@ -195,14 +191,14 @@ class Monitor:
             if accept.keyring is not None:
                 self._keyrings.release(accept.keyring)
 
-        self._begin(accept, Origin("the kernel", _peer_address(fd), netns, self._keyrings), report)
+        self._begin(accept, Origin("the kernel", peer_address(fd), netns, self._keyrings), report)
 
     def _accept_user(self, upcall: Upcall) -> None:
         def report(done: Done) -> None:
             upcall.done(done)
             close_elsewhere(upcall.sock_fd, upcall.peer.uid)
 
-        id = self._begin(upcall.accept, Origin(str(upcall.peer), _peer_address(upcall.sock_fd)), report)  # noqa: A001
+        id = self._begin(upcall.accept, Origin(str(upcall.peer), peer_address(upcall.sock_fd)), report)  # noqa: A001
         upcall.cancelled = lambda: self._pool.cancel(id)
 
     def _begin(self, accept: Accept, origin: Origin, report: Callable[[Done], None]) -> int:
@@ -224,7 +220,7 @@ class Monitor:
             if origin.keyrings is not None:
                 outcome = replace(outcome, status=kernel_errno(outcome.status))
             log.log(logging.WARNING if outcome.status else logging.INFO, "%s", describe(admission.request, outcome))
-            report(_done(accept, outcome, _remote_auth(origin, admission, outcome)))
+            report(done_of(accept, origin, admission, outcome))
 
         self._running += 1
         self._idle.clear()
@@ -257,56 +253,6 @@ def _group(config: Config) -> int:
         return -1 if name is None else grp.getgrnam(name).gr_gid
     except KeyError:
         raise UserError(f"there is no group {name} for the upcall socket") from None
-
-
-def _remote_auth(origin: Origin, admission: Admission, outcome: HandshakeOutcome) -> tuple[int, ...]:
-    """Key serials that stand for who the peer has proved to be; what a consumer takes for "nobody" is none."""
-    request = admission.request
-    if outcome.status != 0:
-        return ()
-    if outcome.psk_identity in admission.serials:
-        return (admission.serials[outcome.psk_identity],)
-    if not outcome.peer_chain:
-        return ()
-    if request.role is Role.SERVER:
-        return (_PEER_AUTHENTICATED,)
-    if origin.keyrings is not None and request.auth_mode is AuthMode.X509 and request.peername is not None:
-        return peer_keys(outcome.peer_chain, request.peername)
-    return ()
-
-
-def _done(accept: Accept, outcome: HandshakeOutcome, remote_auth: tuple[int, ...]) -> Done:
-    return Done(
-        status=outcome.status,
-        sockfd=accept.sockfd,
-        remote_auth=remote_auth,
-        alpn=outcome.alpn,
-        server_name=outcome.server_name,
-        entry=outcome.entry,
-        tags=outcome.tags,
-        peer_chain=outcome.peer_chain if outcome.status == 0 else (),
-        alert=outcome.alert,
-        reason=outcome.reason or None,
-    )
-
-
-def _peer_address(fd: int) -> tuple[str, int] | None:
-    """The IP address and port that a socket is connected to, None for any other file."""
-    # Neither fstat nor dup and close: on a file they could wait for whoever serves its file system.
-    try:
-        sock = socket.socket(fileno=fd)
-    except OSError:
-        return None
-    try:
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            host, port = sock.getpeername()[:2]
-            mapped = IPv6Address(host).ipv4_mapped if sock.family == socket.AF_INET6 else None
-            return str(mapped or host), port
-    except OSError:
-        pass  # not connected
-    finally:
-        sock.detach()
-    return None
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
