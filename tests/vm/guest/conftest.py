@@ -87,15 +87,22 @@ def nvme_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def _handlers_of(item: pytest.Item) -> Iterator[Handler]:
+    for value in getattr(item, "funcargs", {}).values():
+        if isinstance(value, Handler):
+            yield value
+        elif isinstance(value, Handlers):
+            yield from value
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the handlers' logs with a failure, and remember the scenario for the table."""
     report = yield
-    running = getattr(item, "funcargs", {}).get("pair")
-    if report.failed and isinstance(running, Handlers):
-        for handler in running:
+    if report.failed:
+        for handler in _handlers_of(item):
             title = f"end of the log of {handler.name}, the {handler.side}'s handler"
             report.sections.append((title, "\n".join(handler.log()[-LOG_TAIL:])))
     summary.add(item, report)
