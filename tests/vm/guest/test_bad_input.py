@@ -95,19 +95,17 @@ def keys() -> Iterator[dict[str, int]]:
     """Serials."""
     authority = Authority("keys")
     one, another = authority.issue(("server.test",)), authority.issue(("server.test",))
-    ring = int(keyring.keyctl("newring", "bad input", "@s"))
     payloads = {"certificate": one.chain[0], "key": der(one), "another's key": der(another), "garbage": b"garbage"}
     payloads |= dict.fromkeys(("unreadable", "revoked", "expired"), one.chain[0])
-    serials = {name: keyring.add("user", name, payload, ring) for name, payload in payloads.items()}
-    keyring.keyctl("setperm", str(serials["unreadable"]), POSSESSOR_ONLY)
-    keyring.keyctl("revoke", str(serials["revoked"]))
-    keyring.keyctl("timeout", str(serials["expired"]), "1")
-    keyring.keyctl("setperm", str(ring), keyring.READABLE)
-    logon = int(keyring.keyctl("padd", "logon", "bad:input", str(ring), data=b"secret"))
-    keyring.keyctl("setperm", str(logon), NOT_TO_BE_READ)
-    time.sleep(2)
-    yield {**serials, "ring": ring, "logon": logon, "none": 0x7FFFFFF0, "session keyring": -3}
-    keyring.keyctl("unlink", str(ring), "@s")
+    with keyring.made("bad input") as ring:
+        serials = {name: keyring.add("user", name, payload, ring) for name, payload in payloads.items()}
+        keyring.keyctl("setperm", str(serials["unreadable"]), POSSESSOR_ONLY)
+        keyring.keyctl("revoke", str(serials["revoked"]))
+        keyring.keyctl("timeout", str(serials["expired"]), "1")
+        logon = int(keyring.keyctl("padd", "logon", "bad:input", str(ring), data=b"secret"))
+        keyring.keyctl("setperm", str(logon), NOT_TO_BE_READ)
+        time.sleep(2)
+        yield {**serials, "ring": ring, "logon": logon, "none": 0x7FFFFFF0, "session keyring": -3}
 
 
 def der(issued: Issued) -> bytes:

@@ -34,7 +34,7 @@ def alone(role: str, **options: int) -> Result:
         return hsgen.run(ours.fileno(), ROLES[role], "server.test" if role == "client" else "", **options)
 
 
-def test_time_limits(solo_daemon: Solo) -> None:
+def test_time_limits(solo_daemon: Solo, record_property: Callable[[str, object], None]) -> None:
     """Those of the request, and the configuration's where it has none; all at the same time."""
     limits = [(role, milliseconds) for role in ROLES for milliseconds in (2000, 5000, 0)]
     defaults = {"client": 10.0, "server": 5.0}
@@ -44,6 +44,7 @@ def test_time_limits(solo_daemon: Solo) -> None:
         seconds = milliseconds / 1000 or defaults[role]
         assert result.status == -errno.ETIMEDOUT, (role, seconds, result)
         assert seconds <= result.seconds < seconds * (1 + TOLERANCE), (role, seconds, result)
+        record_property(role, f"{role}, {milliseconds / 1000 or 'no time limit'}: ended after {result.seconds:.3f} s")
 
 
 def test_time_limit_of_a_peer_that_does_not_read(solo_daemon: Solo) -> None:
@@ -63,7 +64,7 @@ def test_time_limit_of_a_peer_that_does_not_read(solo_daemon: Solo) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_consumer_gives_up(solo_daemon: Solo, role: str) -> None:
+def test_consumer_gives_up(solo_daemon: Solo, role: str, record_property: Callable[[str, object], None]) -> None:
     """It cancels the request and shuts its socket down, as SunRPC and NVMe do: long before the time is over the daemon
     lets go of it, and it serves the next one."""
     before = solo_daemon.descriptors()
@@ -77,6 +78,7 @@ def test_consumer_gives_up(solo_daemon: Solo, role: str) -> None:
         ours.shutdown(socket.SHUT_RDWR)
         seconds = elapsed_until(lambda: solo_daemon.descriptors() == before, "the socket is closed")
     assert seconds < 1
+    record_property(role, f"{role}: let go of after {seconds:.3f} s")
     (line,) = solo_daemon.daemon.lines_since(lines)
     assert "shut down by its owner" in line
     with solo.connection() as ends:
