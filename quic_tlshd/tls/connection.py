@@ -47,9 +47,14 @@ class Connection:
         """Records with application data. A KeyUpdate goes before them if the peer asked for one or the keys have
         protected as many records as they may (section 5.5)."""
         assert self._records.send is not None
-        if data and (self._owes_key_update or self._records.send.is_worn):
-            return self.update_keys() + self._records.application_data(data)
-        return self._records.application_data(data)
+        if not data:
+            return b""
+        update = self.update_keys() if self._records.send.is_worn else self.answer()
+        return update + self._records.application_data(data)
+
+    def answer(self) -> bytes:
+        """The KeyUpdate that the peer has asked for, b"" if it hasn't. It may wait until there is data to send."""
+        return self.update_keys() if self._owes_key_update else b""
 
     def update_keys(self, *, request: bool = False) -> bytes:
         """A KeyUpdate, behind which we send with new keys; `request`: the peer shall do so too."""

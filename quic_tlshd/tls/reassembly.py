@@ -13,6 +13,7 @@ _MAX_LENGTH = {
     HandshakeType.COMPRESSED_CERTIFICATE: 128 * 1024,
     HandshakeType.NEW_SESSION_TICKET: 132 * 1024,  # the longest that there can be
 }
+_CERTIFICATES = (HandshakeType.CERTIFICATE, HandshakeType.COMPRESSED_CERTIFICATE)
 
 
 class Reassembly:
@@ -28,18 +29,16 @@ class Reassembly:
         self._buffer += data
 
     def next(self) -> bytes | None:
-        """Cut off the next whole message, None if there is none yet; decode_error for one that will be too long,
-        as soon as it says so."""
+        """Cut off the next whole message, None if there is none yet. One that will be too long is refused as soon as it
+        says so: bad_certificate for certificates, which can be as good as others but more, else decode_error."""
         buffer = self._buffer
         if len(buffer) < _HEADER:
             return None
         length = int.from_bytes(buffer[1:_HEADER], "big")
         limit = _MAX_LENGTH.get(buffer[0], MAX_MESSAGE)  # type: ignore[call-overload]  # any number is a key to look for
         if length > limit:
-            raise PeerError(
-                AlertDescription.DECODE_ERROR,
-                f"a {message_name(buffer[0])} of {length} bytes is longer than {limit}",
-            )
+            alert = AlertDescription.BAD_CERTIFICATE if buffer[0] in _CERTIFICATES else AlertDescription.DECODE_ERROR
+            raise PeerError(alert, f"a {message_name(buffer[0])} of {length} bytes is longer than {limit}")
         end = _HEADER + length
         if len(buffer) < end:
             return None

@@ -26,7 +26,7 @@ from quic_tlshd.tls.parameters import Direction, Level
 from quic_tlshd.tls.record import HEADER, ContentType, RecordLayer
 
 _DRAIN = 1 << 25  # bytes that are thrown away at the end: the longest message that a peer may begin, and more
-_LINGER = 2.0  # seconds for that
+_LINGER = 20.0  # seconds for that
 
 
 class TlsStream:
@@ -59,7 +59,8 @@ class TlsStream:
         self._max_send = MAX_RECORD_SIZE if max_send_frag is None else max_send_frag + 1
         self._records.send_limit = self._max_send
         self._timeout = timeout
-        self._ended = False  # by the peer's close_notify
+        self._has_ended = False  # we, with close_notify or an alert
+        self._ended = False  # the peer, with close_notify
 
     async def settings(self) -> Settings:
         return Settings(record_size_limit=self._record_size_limit)
@@ -78,9 +79,9 @@ class TlsStream:
         if isinstance(event, InstallSecret):
             self._records.install(event)
             if (event.level, event.direction) == (Level.EARLY, Direction.SEND):
-                self._writer.write(self._records.application_data(self._early_data[: self._early_limit]))
+                self._send(self._records.application_data(self._early_data[: self._early_limit]))
         elif isinstance(event, SendMessage):
-            self._writer.write(self._records.handshake(event.data))
+            self._send(self._records.handshake(event.data))
         elif isinstance(event, PeerRecordSizeLimit):
             self._records.send_limit = min(event.limit, self._max_send)
             self._records.receive_limit = self._record_size_limit
@@ -96,11 +97,12 @@ class TlsStream:
 
     async def finish(self) -> None:
         """What the server did not take early is sent now."""
-        self._writer.write(self._records.application_data(self._early_data[self._early_limit :]))
+        self._send(self._records.application_data(self._early_data[self._early_limit :]))
         await self._flush()
 
     async def fail(self, alert: AlertDescription, reason: str) -> None:
-        self._writer.write(self._records.alert(alert))
+        self._send(self._records.alert(alert))
+        self._has_ended = True
         await self._flush()
         await self._drain()
 
@@ -125,6 +127,8 @@ class TlsStream:
                 async with asyncio.timeout(self._timeout):
                     record = await self._record()
                 data = self._connection.receive(*record)
+                self._send(self._connection.answer())
+                await self._flush()
             except PeerAlertError as error:
                 if error.description != AlertDescription.CLOSE_NOTIFY:
                     raise
@@ -132,20 +136,26 @@ class TlsStream:
         return data
 
     async def write(self, data: bytes) -> None:
-        self._writer.write(self._connection.send(data))
+        self._send(self._connection.send(data))
         await self._flush()
 
     async def update_keys(self, *, request: bool) -> None:
         """Send a KeyUpdate; `request`: and ask for one."""
-        self._writer.write(self._connection.update_keys(request=request))
+        self._send(self._connection.update_keys(request=request))
         await self._flush()
 
     async def end(self) -> None:
         """We have nothing more to send: close_notify (RFC 8446 section 6.1). Reading goes on."""
-        self._writer.write(self._connection.alert(AlertDescription.CLOSE_NOTIFY))
+        self._send(self._connection.alert(AlertDescription.CLOSE_NOTIFY))
+        self._has_ended = True
         await self._flush()
         with suppress(OSError):
             self._writer.write_eof()
+
+    def _send(self, data: bytes) -> None:
+        """Nothing comes behind an alert."""
+        if data and not self._has_ended:
+            self._writer.write(data)
 
     async def _drain(self) -> None:
         """Let the peer read what we sent last: a close with bytes unread is a reset, which may overtake it."""

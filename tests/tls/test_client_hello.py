@@ -405,7 +405,7 @@ ALTERED: dict[str, Change] = {
     "another server name": with_extensions({X.SERVER_NAME: encode_server_name("other.example")}),
     "no server name": with_extensions({X.SERVER_NAME: None}),
     "another ALPN list": with_extensions({X.APPLICATION_LAYER_PROTOCOL_NEGOTIATION: encode_alpn((b"smb",))}),
-    "another extension": with_extensions({GREASE: b""}),
+    "another extension": with_extensions({0xFF77: b""}),
     "another order": lambda hello: replace(hello, extensions=dict(reversed(hello.extensions.items()))),
     "early data": with_extensions({X.EARLY_DATA: b""}),
     "a cookie that was not given": with_extensions({X.COOKIE: b"\0\1c"}),

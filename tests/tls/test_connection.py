@@ -114,9 +114,14 @@ def test_a_key_update_that_asks_for_another(pair: Pair) -> None:
     assert pair.client.sequences == (2, 1)  # no second answer
 
 
-def test_no_answer_without_data(pair: Pair) -> None:
+def test_an_answer_at_once(pair: Pair) -> None:
+    assert pair.client.connection.answer() == b""
     pair.client.receive(pair.server.connection.update_keys(request=True))
     assert pair.client.connection.send(b"") == b""
+    assert pair.server.receive(pair.client.connection.answer()) == b""
+    assert pair.client.connection.answer() == b""
+    pair.talk()
+    assert pair.client.sequences == (1, 1)
 
 
 def test_keys_that_are_worn_out_are_changed(pair: Pair) -> None:

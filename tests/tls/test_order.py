@@ -185,7 +185,8 @@ def test_a_message_that_is_too_long(at: str) -> None:
     longer = {H.CLIENT_HELLO: 132 * 1024, H.CERTIFICATE: 128 * 1024, H.COMPRESSED_CERTIFICATE: 128 * 1024}
     limit = longer.get(H(kind), MAX_MESSAGE)
     header = bytes((kind,)) + (limit + 1).to_bytes(3, "big")
-    duel.refuses(header, AlertDescription.DECODE_ERROR)
+    is_certificate = kind in (H.CERTIFICATE, H.COMPRESSED_CERTIFICATE)
+    duel.refuses(header, AlertDescription.BAD_CERTIFICATE if is_certificate else AlertDescription.DECODE_ERROR)
     duel = STEPS[at].reach()
     duel.party(duel.next.to).receive(duel.next.level, bytes((kind,)) + limit.to_bytes(3, "big"))
 
