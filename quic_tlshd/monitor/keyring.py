@@ -29,6 +29,7 @@ _PSK_TYPES = ("psk", "user")  # NVMe's own type first
 # "NVMe", version, retained or generated, then the hash that the key is for (NVMe TCP transport specification 3.6.1.3).
 _NVME_IDENTITY = regex(rb"NVMe[01][RG](01|02) ")
 _PROC_KEYS = Path("/proc/keys")
+_LINE = regex(r"([0-7][0-9a-f]{7}) ")  # of /proc/keys, which begins with the key's serial
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +106,28 @@ def hash_of(identity: bytes) -> str:
 
 def _keyrings_of(name: str) -> Iterator[int]:
     """The serial that `name` is, or those of the keyrings with that description, if they are root's or our own user's:
-    anybody can give a keyring such a name.
-
-    /proc/keys lists them as ``serial flags usage timeout permissions uid gid keyring name: count``.
-    """
+    anybody can give a keyring such a name."""
     with suppress(ValueError):
         yield int(name, 0)
         return
     try:
-        lines = _PROC_KEYS.read_text().splitlines()
+        lines = os.fsdecode(_PROC_KEYS.read_bytes()).split("\n")
     except OSError:
         return
     for line in lines:
-        fields = line.split(maxsplit=8)
-        is_named = len(fields) == 9 and fields[7] == "keyring" and fields[8].rpartition(": ")[0] == name
-        if is_named and int(fields[5]) in (0, os.geteuid()):
-            yield int(fields[0], 16)
+        if name in line and (match := _LINE.match(line)) is not None:
+            serial = int(match[1], 16)
+            if _is_keyring(serial, name):
+                yield serial
+
+
+def _is_keyring(serial: int, name: str) -> bool:
+    """Asked of the key itself: a description may have any bytes in it, even what looks like a line about another."""
+    try:
+        found = Key(serial).describe()
+    except OSError:
+        return False
+    return found.type == "keyring" and found.description == name and found.uid in (0, os.geteuid())
 
 
 def _key(serial: int) -> Key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from errno import EINVAL, ENOKEY
+from pathlib import Path
 
 import keyctl2
 import pytest
@@ -72,6 +73,32 @@ def test_a_keyring_of_the_configuration_is_found_at_use(elsewhere: int) -> None:
     assert found is not None
     assert found.serial == serial
     assert opened(str(elsewhere)).find(IDENTITY.encode(), None) is not None
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        pytest.param("\udcff\udcfe", id="no UTF-8"),
+        pytest.param("\n00000001 I--Q---     1 perm 3f030000 me     0 keyring   quic-tlshd-test: 1", id="no number"),
+    ],
+)
+def test_a_stranger_gives_a_key_an_odd_name(elsewhere: int, description: str) -> None:
+    """/proc/keys shows it as it is, and those that we look for are found there all the same."""
+    keyctl2.add_key("user", description, b"odd", elsewhere)
+    serial = keyctl2.add_key("user", IDENTITY, b"secret", elsewhere)
+    found = opened("quic-tlshd-test").find(IDENTITY.encode(), None)
+    assert found is not None
+    assert found.serial == serial
+
+
+def test_a_name_that_has_a_line_for_another_keyring(elsewhere: int) -> None:
+    """Who may not make a root's keyring may still give a key a name that says in /proc/keys that there is one."""
+    ring = keyctl2.add_key("keyring", "a stranger's", None, elsewhere)
+    keyctl2.add_key("user", IDENTITY, b"known to a stranger", ring)
+    line = f"{ring:08x} I--Q---     1 perm 3f3f003f     0     0 keyring   quic-tlshd-wanted"
+    keyctl2.add_key("user", f"x\n{line}", b"odd", elsewhere)
+    assert f"{line}: 3" in Path("/proc/keys").read_text(errors="replace").splitlines()
+    assert opened("quic-tlshd-wanted").find(IDENTITY.encode(), None) is None
 
 
 @pytest.mark.parametrize("identity", [b"nobody", b"a\0b", b"\xff\xfe", b"x" * 5000])
