@@ -196,10 +196,16 @@ class _Worker:
     ) -> None:
         """OSError if the fd can't be passed on; `done` is not called then."""
         assert self._channel is not None
-        self._channel.send(channel.Perform(request), fd)
         loop = asyncio.get_running_loop()
         deadline = loop.call_at(max(request.deadline, loop.time()) + GRACE, self._end, "it went silent")
+        # Before it is sent: that may show that the process has died, which is answered for what is in here.
         self.jobs[request.id] = _Job(request, grant, done, deadline)
+        try:
+            self._channel.send(channel.Perform(request), fd)
+        except OSError:
+            deadline.cancel()
+            del self.jobs[request.id]
+            raise
 
     def cancel(self, id: int) -> None:  # noqa: A002
         if self._channel is not None:
