@@ -22,7 +22,7 @@ from cryptography.x509.verification import (
 from quic_tlshd.policy.diagnosis import explain, signing_fault, usage_fault
 from quic_tlshd.policy.name_constraints import PathConstraints
 from quic_tlshd.policy.paths import MAXIMUM_PATH, Path
-from quic_tlshd.policy.transcription import has_refused_key, transcribe
+from quic_tlshd.policy.transcription import is_refused, transcribe
 from quic_tlshd.tls.alert import PeerError
 
 Subject = x509.DNSName | x509.IPAddress
@@ -84,7 +84,7 @@ class _Judge:
 
     def _verify(self, subject: Subject | None, authority: ExtensionPolicy, end: ExtensionPolicy) -> None:
         path = self._path
-        if has_refused_key(path) or self._constraints.has_directory_names:
+        if is_refused(path) or self._constraints.has_directory_names:
             path = transcribe(path)
         builder = PolicyBuilder().store(Store([path[-1]])).time(self._now).max_chain_depth(MAXIMUM_PATH)
         builder = builder.extension_policies(ca_policy=authority, ee_policy=end)

@@ -161,3 +161,41 @@ def signed_by_broken_hash(certificate: Crafted, signer: rsa.RSAPrivateKey, which
         )
     )
     return Crafted(x509.load_der_x509_certificate(der), certificate.key)
+
+
+@asn1.sequence
+class _TBSCertificate:
+    version: asn1.TLV
+    serial_number: asn1.TLV
+    signature: asn1.TLV
+    issuer: asn1.TLV
+    validity: asn1.TLV
+    subject: asn1.TLV
+    subject_public_key_info: asn1.TLV
+    extensions: asn1.TLV
+
+
+@asn1.sequence
+class _TBSCertificateOfVersion1:
+    serial_number: asn1.TLV
+    signature: asn1.TLV
+    issuer: asn1.TLV
+    validity: asn1.TLV
+    subject: asn1.TLV
+    subject_public_key_info: asn1.TLV
+
+
+def of_version_1(certificate: Crafted, signer: Crafted | None = None) -> Crafted:
+    """The certificate, signed on P-256, as `openssl x509 -req` without -extfile made it for long: with no extension."""
+    new = asn1.decode_der(_TBSCertificate, certificate.certificate.tbs_certificate_bytes)
+    names = _TBSCertificateOfVersion1.__annotations__
+    tbs = _TBSCertificateOfVersion1(**{name: getattr(new, name) for name in names})
+    signature = (signer or certificate).key.sign(asn1.encode_der(tbs), ec.ECDSA(hashes.SHA256()))
+    der = asn1.encode_der(
+        _Certificate(
+            tbs_certificate=asn1.decode_der(asn1.TLV, asn1.encode_der(tbs)),
+            signature_algorithm=new.signature,
+            signature_value=asn1.BitString(signature, 0),
+        )
+    )
+    return Crafted(x509.load_der_x509_certificate(der), certificate.key)

@@ -16,7 +16,7 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from quic_tlshd.tls.alert import AlertDescription as A
-from tests.peers.crafted import DAY, NOW, Crafted, craft, key_usage_of, name, signed_by_broken_hash
+from tests.peers.crafted import DAY, NOW, Crafted, craft, key_usage_of, name, of_version_1, signed_by_broken_hash
 
 HOST = "a.example"
 
@@ -122,6 +122,29 @@ def authorities() -> Iterator[Case]:
     end = craft(HOST, ROOT, ca=True, names=(HOST,))
     why = "it does not ask what the key of an end certificate may be used for"
     yield Case("an authority as a server", (end,), (ROOT,), A.UNSUPPORTED_CERTIFICATE, gnutls=why)
+
+
+def versions() -> Iterator[Case]:
+    """What `openssl x509 -req` makes of tutorials, which OpenSSL and GnuTLS take unless told to be strict."""
+    root = of_version_1(craft("root", ca=True))
+    why = "strictly, RFC 5280 has no authorities of version 1"
+    yield Case("a root of version 1", (craft(HOST, root),), (root,), openssl=why)
+    client = of_version_1(craft("client", root), root)
+    yield Case("a client and its root of version 1", (client,), (root,), host=None, openssl=why)
+    own = of_version_1(craft("client"))
+    yield Case("a client's own of version 1, trusted", (own,), (own,), host=None, openssl=why)
+    yield Case("a client of version 1", (of_version_1(craft("client", ROOT), ROOT),), (ROOT,), host=None)
+    server = of_version_1(craft(HOST, ROOT), ROOT)
+    why = "it looks for the name in the subject too"
+    yield Case("a server of version 1", (server,), (ROOT,), A.BAD_CERTIFICATE, openssl=why, gnutls=why)
+    middle = of_version_1(craft("middle", ROOT, ca=True), ROOT)
+    yield Case("an intermediate of version 1", (craft(HOST, middle), middle), (ROOT,), A.CERTIFICATE_UNKNOWN)
+    why = "it trusts whatever issuer it is told to"
+    yield Case("one of version 1 as the anchor", (craft(HOST, middle),), (middle,), A.CERTIFICATE_UNKNOWN, gnutls=why)
+    forged = of_version_1(craft("client", root), craft("root", ca=True))
+    yield Case("of version 1 by another root of that name", (forged,), (root,), A.UNKNOWN_CA, host=None)
+    old = of_version_1(craft("client", ROOT, until=NOW - DAY / 2), ROOT)
+    yield Case("of version 1 and expired", (old,), (ROOT,), A.CERTIFICATE_EXPIRED, host=None)
 
 
 def dates() -> Iterator[Case]:
@@ -380,6 +403,18 @@ def _organization(organization: str, common_name: str | None = None) -> x509.Nam
 
 CASES = tuple(
     case
-    for group in (paths, authorities, dates, keys, edwards, signatures, names, usages, extensions, constraints)
+    for group in (
+        paths,
+        authorities,
+        versions,
+        dates,
+        keys,
+        edwards,
+        signatures,
+        names,
+        usages,
+        extensions,
+        constraints,
+    )
     for case in group()
 )
