@@ -1,5 +1,6 @@
 # make demo     two services, two certificates, one UDP port: see it work (no root needed)
 # make test     the whole test suite
+# make interop  the part of it that prints what works with OpenSSL, GnuTLS, NSS, Go, Node, aioquic, curl and Chromium
 # make lint     ruff, mypy --strict, import contracts
 # make test-vm  the scenarios that need a kernel which makes upcalls: NFS, NVMe and TCP, in a guest (root, qemu)
 # make fuzz     a million inputs for each fuzz target (takes an hour or two)
@@ -12,13 +13,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-vm lint fuzz bench bench-vm clean
+.PHONY: demo test interop test-vm lint fuzz bench bench-vm clean
 
 demo: $(VENV)/installed-aioquic
 	@$(BIN)/python -m quic_tlshd.demo
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+interop: $(VENV)/installed-interop
+	$(BIN)/python -m pytest -q tests/interop/test_matrix.py
 
 test-vm: $(VENV)/installed-dev
 	$(BIN)/python -m tests.vm test
