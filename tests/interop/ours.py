@@ -81,7 +81,7 @@ class Files:
 
 @dataclass
 class Visit:
-    """One connection of ours that succeeded. early: what came as early data."""
+    """One connection of ours that succeeded. answer: what a server answered."""
 
     complete: Complete
     retried: bool

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from quic_tlshd.request import Role
@@ -88,6 +88,3 @@ async def output_of(command: Sequence[object], given: bytes = b"") -> str:
     async with asyncio.timeout(TIMEOUT), running(command, given=given) as program:
         await program.ended()
         return program.output
-
-
-Serving = AbstractAsyncContextManager[Program]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from string import ascii_lowercase
 
 from quic_tlshd.request import Role
@@ -92,18 +93,12 @@ class Table:
 
     def _block(self, title: str, columns: list[Scenario], reasons: dict[str, str]) -> Iterator[str]:
         rows = list(dict.fromkeys((cell.peer, cell.role) for cell in self._cells))
-        heads = [
-            scenario.name.removesuffix("_sha256").removesuffix("_sha384").removesuffix("_sha512")
-            if scenario.scheme and scenario.name.startswith("ecdsa")
-            else scenario.name
-            for scenario in columns
-        ]
+        heads = [_wrapped(scenario.name) for scenario in columns]
         names = [f"{peer}, we are the {role.value}" for peer, role in rows]
         first = max(map(len, [*names, title]))
-        widths = [max(len(line) for line in _wrapped(head)) for head in heads]
-        for line in range(max(len(_wrapped(head)) for head in heads)):
-            parts = [dict(enumerate(_wrapped(head))).get(line, "") for head in heads]
-            yield _row(title if line == 0 else "", parts, first, widths)
+        widths = [max(map(len, head)) for head in heads]
+        for number, parts in enumerate(zip_longest(*heads, fillvalue="")):
+            yield _row("" if number else title, parts, first, widths)
         for (peer, role), name in zip(rows, names, strict=True):
             marks = [self._mark(Cell(peer, role, scenario), reasons) for scenario in columns]
             if any(marks):
@@ -117,8 +112,9 @@ class Table:
 
 
 def _wrapped(head: str) -> list[str]:
-    """A column's head in lines: at blanks and underscores."""
-    return head.replace("_", " ").split(" ")
+    """A column's head in lines. ECDSA's hashes go without saying: the curves have but one each in TLS 1.3."""
+    words = head.replace("_", " ").split(" ")
+    return words[:-1] if words[0] == "ecdsa" else words
 
 
 def _row(name: str, parts: Iterable[str], first: int, widths: list[int]) -> str:
