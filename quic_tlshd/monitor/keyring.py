@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from re import compile as regex
 
 import keyctl2
+from cryptography.x509 import load_der_x509_certificate
 from keyctl2 import Key, KeySpec
 
 from quic_tlshd.policy.config import ALWAYS_LINKED
@@ -45,6 +47,15 @@ class Keyrings:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = (*ALWAYS_LINKED, *names)
+        self._held: Counter[int] = Counter()  # requests by the keyring that came with them
+
+    def use(self, names: tuple[str, ...]) -> None:
+        """Those instead, from now on."""
+        before, self._names = self._names, (*ALWAYS_LINKED, *names)
+        for name in set(before) - set(self._names):
+            for serial in _keyrings_of(name):
+                with suppress(OSError):
+                    Key(_signed(serial)).unlink(KeySpec.SESSION_KEYRING)
 
     def open(self) -> None:
         """Have a session keyring of our own, so that nothing that we link is seen or kept by others."""
@@ -75,7 +86,9 @@ class Keyrings:
             for kind in _PSK_TYPES:
                 # ValueError: a NUL in what should be a name.
                 with suppress(OSError, ValueError):
-                    return self.psk(keyctl2.search(ring, kind, os.fsdecode(identity)))
+                    found = self.psk(keyctl2.search(ring, kind, os.fsdecode(identity)))
+                    if not _is_certificate(found.psk.key):
+                        return found
         return None
 
     def credential(self, certificate: int, private_key: int) -> Credential:
@@ -86,8 +99,16 @@ class Keyrings:
         except ValueError as error:
             raise OSError(EINVAL, str(error)) from None
 
+    def hold(self, keyring: int) -> None:
+        """A request is there for which ACCEPT has linked that keyring into our process keyring."""
+        self._held[keyring] += 1
+
     def release(self, keyring: int) -> None:
-        """Unlink what ACCEPT has linked into our process keyring: we are done with that request."""
+        """We are done with that request. Unlink its keyring, unless another request came with the same."""
+        self._held[keyring] -= 1
+        if self._held[keyring] > 0:
+            return
+        del self._held[keyring]
         with suppress(OSError):
             Key(_signed(keyring)).unlink(KeySpec.PROCESS_KEYRING)
 
@@ -102,6 +123,15 @@ def hash_of(identity: bytes) -> str:
     """The hash that an external PSK is for: an NVMe identity says so, for others it is SHA-256 (RFC 8446 4.2.11)."""
     match = _NVME_IDENTITY.match(identity)
     return "sha384" if match is not None and match[1] == b"02" else "sha256"
+
+
+def _is_certificate(key: bytes) -> bool:
+    """Keyrings hold these too, in keys of type `user`, and they are no secret."""
+    try:
+        load_der_x509_certificate(key)
+    except ValueError:
+        return False
+    return True
 
 
 def _keyrings_of(name: str) -> Iterator[int]:

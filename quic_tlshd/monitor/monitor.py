@@ -139,7 +139,7 @@ class Monitor:
             )
         self._config, self._loaded = config, loaded
         self._refresher = Refresher(loaded)
-        self._keyrings = Keyrings(config.keyrings)
+        self._keyrings.use(config.keyrings)
         self._sessions.use(config.ticket_keys)
         self._pool.use(loaded.registry)
         self._kernel.use(config.netns)
@@ -189,8 +189,11 @@ class Monitor:
             kernel.done(done)
             os.close(fd)
             if accept.keyring is not None:
-                self._keyrings.release(accept.keyring)
+                # Later: requests that are accepted but not begun may have come with the same.
+                asyncio.get_running_loop().call_soon(self._keyrings.release, accept.keyring)
 
+        if accept.keyring is not None:
+            self._keyrings.hold(accept.keyring)
         self._begin(accept, Origin("the kernel", peer_address(fd), netns, self._keyrings), report)
 
     def _accept_user(self, upcall: Upcall) -> None:

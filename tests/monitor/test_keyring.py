@@ -107,13 +107,34 @@ def test_an_identity_that_nobody_has(elsewhere: int, identity: bytes) -> None:
 
 
 def test_what_accept_linked_is_unlinked(elsewhere: int) -> None:
+    """When the last request is over that came with it."""
     ring = keyctl2.add_key("keyring", "a consumer's", None, KeySpec.PROCESS_KEYRING)
-    keyctl2.add_key("user", IDENTITY, b"secret", ring)
+    serial = keyctl2.add_key("user", IDENTITY, b"secret", ring)
     keyrings = opened()
+    keyrings.hold(ring)
+    keyrings.hold(ring)
     keyrings.release(ring)
-    keyrings.release(ring)  # as if it were gone already
+    assert keyctl2.search(KeySpec.PROCESS_KEYRING, "user", IDENTITY) == serial
+    keyrings.release(ring)
     with pytest.raises(OSError, match="not available"):
         keyctl2.search(KeySpec.PROCESS_KEYRING, "user", IDENTITY)
+    keyrings.hold(ring)
+    keyrings.release(ring)  # it was gone already
+
+
+def test_a_keyring_that_a_reload_does_without(elsewhere: int) -> None:
+    keyctl2.add_key("user", IDENTITY, b"secret", elsewhere)
+    keyrings = opened("quic-tlshd-test", "another")
+    assert keyrings.find(IDENTITY.encode(), None) is not None
+    keyrings.use(("another",))
+    assert keyrings.find(IDENTITY.encode(), None) is None
+
+
+def test_a_certificate_is_no_pre_shared_key(elsewhere: int) -> None:
+    """Everybody may know it, and it lies in the same keyrings."""
+    issued = pki.Authority("root").issue(("a.example",))
+    keyctl2.add_key("user", IDENTITY, issued.chain[0], elsewhere)
+    assert opened().find(IDENTITY.encode(), elsewhere) is None
 
 
 def test_a_certificate_and_its_key_by_serial(elsewhere: int) -> None:
