@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EINVAL, ENOKEY
 from pathlib import Path
 from re import compile as regex
+from time import monotonic
 
 import keyctl2
 from cryptography.x509 import load_der_x509_certificate
@@ -27,6 +28,7 @@ from quic_tlshd.tls.parameters import Psk
 
 log = logging.getLogger(__name__)
 
+INTERVAL = 0.1  # seconds between two looks for keyrings that have come, when keys are not found
 _PSK_TYPES = ("psk", "user")  # NVMe's own type first
 # "NVMe", version, retained or generated, then the hash that the key is for (NVMe TCP transport specification 3.6.1.3).
 _NVME_IDENTITY = regex(rb"NVMe[01][RG](01|02) ")
@@ -48,14 +50,15 @@ class Keyrings:
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = (*ALWAYS_LINKED, *names)
         self._held: Counter[int] = Counter()  # requests by the keyring that came with them
+        self._linked = -INTERVAL  # when the keyrings were looked up
 
     def use(self, names: tuple[str, ...]) -> None:
         """Those instead, from now on."""
         before, self._names = self._names, (*ALWAYS_LINKED, *names)
-        for name in set(before) - set(self._names):
-            for serial in _keyrings_of(name):
-                with suppress(OSError):
-                    Key(_signed(serial)).unlink(KeySpec.SESSION_KEYRING)
+        for serial in _keyrings_of(set(before) - set(self._names)):
+            with suppress(OSError):
+                Key(_signed(serial)).unlink(KeySpec.SESSION_KEYRING)
+        self._linked = -INTERVAL
 
     def open(self) -> None:
         """Have a session keyring of our own, so that nothing that we link is seen or kept by others."""
@@ -74,9 +77,10 @@ class Keyrings:
         """The key for an identity that a client offers: in `keyring`, the request's own, or in those of the session.
 
         Only if it isn't there are the keyrings looked up that have come meanwhile: that costs more than all the rest.
+        And not for each of the many that a hostile client offers: others wait for it.
         """
         found = self._search(identity, keyring)
-        if found is None:
+        if found is None and monotonic() >= self._linked + INTERVAL:
             self._link()
             found = self._search(identity, keyring)
         return found
@@ -113,10 +117,10 @@ class Keyrings:
             Key(_signed(keyring)).unlink(KeySpec.PROCESS_KEYRING)
 
     def _link(self) -> None:
-        for name in self._names:
-            for serial in _keyrings_of(name):
-                with suppress(OSError):
-                    Key(_signed(serial)).link(KeySpec.SESSION_KEYRING)
+        for serial in _keyrings_of(self._names):
+            with suppress(OSError):
+                Key(_signed(serial)).link(KeySpec.SESSION_KEYRING)
+        self._linked = monotonic()
 
 
 def hash_of(identity: bytes) -> str:
@@ -134,21 +138,19 @@ def _is_certificate(key: bytes) -> bool:
     return True
 
 
-def _keyrings_of(name: str) -> Iterator[int]:
-    """The serial that `name` is, or those of the keyrings with that description, if they are root's or our own user's:
+def _keyrings_of(names: Iterable[str]) -> Iterator[int]:
+    """The serials that these are, or those of the keyrings with that description, if they are root's or our own user's:
     anybody can give a keyring such a name."""
-    with suppress(ValueError):
-        yield int(name, 0)
-        return
     try:
         lines = os.fsdecode(_PROC_KEYS.read_bytes()).split("\n")
     except OSError:
-        return
-    for line in lines:
-        if name in line and (match := _LINE.match(line)) is not None:
-            serial = int(match[1], 16)
-            if _is_keyring(serial, name):
-                yield serial
+        lines = []
+    for name in names:
+        try:
+            yield int(name, 0)
+        except ValueError:
+            found = [int(match[1], 16) for line in lines if name in line and (match := _LINE.match(line))]
+            yield from [serial for serial in found if _is_keyring(serial, name)]
 
 
 def _is_keyring(serial: int, name: str) -> bool:

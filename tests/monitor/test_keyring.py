@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from errno import EINVAL, ENOKEY
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from keyctl2 import Key, KeySpec
 
-from quic_tlshd.monitor.keyring import Keyrings, hash_of
+from quic_tlshd.monitor.keyring import INTERVAL, Keyrings, hash_of
 from tests.peers import pki
 
 IDENTITY = "NVMe1R02 nqn.host nqn.subsystem digest="
@@ -104,6 +105,28 @@ def test_a_name_that_has_a_line_for_another_keyring(elsewhere: int) -> None:
 @pytest.mark.parametrize("identity", [b"nobody", b"a\0b", b"\xff\xfe", b"x" * 5000])
 def test_an_identity_that_nobody_has(elsewhere: int, identity: bytes) -> None:
     assert opened().find(identity, elsewhere) is None
+
+
+def test_identities_that_nobody_has_are_not_looked_for_all_the_time(
+    elsewhere: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may offer many, and each look costs as much as there are keys."""
+    reads = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        reads.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    keyrings = opened("quic-tlshd-test")
+    began = time.monotonic()
+    for number in range(100):
+        assert keyrings.find(b"nobody %d" % number, None) is None
+    assert len(reads) <= 1 + (time.monotonic() - began) / INTERVAL
+    keyctl2.add_key("user", IDENTITY, b"secret", keyctl2.add_key("keyring", "quic-tlshd-new", None, elsewhere))
+    keyrings.use(("quic-tlshd-new",))
+    assert keyrings.find(IDENTITY.encode(), None) is not None
 
 
 def test_what_accept_linked_is_unlinked(elsewhere: int) -> None:
