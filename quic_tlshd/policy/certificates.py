@@ -16,6 +16,8 @@ from quic_tlshd.tls.signature import schemes_of
 
 MINIMUM_RSA_BITS = 2048
 MAXIMUM_RSA_BITS = 8192  # a larger key would only buy the peer our time
+SIGNATURE_HASHES = hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None
+"""What a certificate may be signed by; None: EdDSA and ML-DSA have their own."""
 MAXIMUM_EXPONENT_BITS = 33  # as above: with one as long as the key, to verify takes as long as to sign
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from quic_tlshd.policy.certificates import is_issued_by, subject_text
+from quic_tlshd.policy.certificates import SIGNATURE_HASHES, is_issued_by, subject_text
 from quic_tlshd.policy.paths import Path, broken_link, unknown_issuer
 from quic_tlshd.policy.text import quoted
 from quic_tlshd.tls.alert import AlertDescription, PeerError
@@ -49,8 +49,9 @@ def _explain_path(path: Path, now: datetime) -> PeerError:
             reason = f"the certificate of {subject_text(member)} is not valid before {since:%Y-%m-%d %H:%M}"
             return PeerError(AlertDescription.CERTIFICATE_EXPIRED, reason)
     for certificate in path[:-1]:
-        if (error := broken_link(certificate, [])) is not None:
-            return error
+        if not isinstance(digest := certificate.signature_hash_algorithm, SIGNATURE_HASHES):
+            reason = f"the certificate of {subject_text(certificate)} is signed by {digest.name}"
+            return PeerError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
     reason = f"the path of {subject_text(path[0])} breaks a rule of its issuers (CA, path length, name constraints)"
     return PeerError(AlertDescription.CERTIFICATE_UNKNOWN, reason)
 

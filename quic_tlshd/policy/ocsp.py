@@ -13,15 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from quic_tlshd.policy.certificates import is_issued_by, public_key_of, subject_text
+from quic_tlshd.policy.certificates import SIGNATURE_HASHES, is_issued_by, public_key_of, subject_text
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 
 MAXIMUM_RESPONSE = 32 * 1024  # bytes; with an ML-DSA responder's certificate it has some 15 thousand
 MAXIMUM_AGE = timedelta(days=15)  # of a response that doesn't tell when there will be a newer one; as GnuTLS has it
 CLOCK_SKEW = timedelta(minutes=5)  # that a responder may be ahead of us
 _MAXIMUM_DELEGATES = 4  # certificates in a response that are looked at
-
-_HASHES = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
 
 def check_response(der: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime) -> datetime:
@@ -109,7 +107,7 @@ def _is_delegate(responder: x509.Certificate, issuer: x509.Certificate, now: dat
     return (
         ExtendedKeyUsageOID.OCSP_SIGNING in usage
         and responder.not_valid_before_utc <= now <= responder.not_valid_after_utc
-        and isinstance(responder.signature_hash_algorithm, _HASHES | None)
+        and isinstance(responder.signature_hash_algorithm, SIGNATURE_HASHES)
         and is_issued_by(responder, issuer)
     )
 
@@ -121,10 +119,11 @@ def _is_signed_by(response: ocsp.OCSPResponse, responder: x509.Certificate) -> b
     try:
         key = public_key_of(responder)
         if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-            if not isinstance(digest, _HASHES):
+            if not isinstance(digest, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
                 return False
-            is_rsa = isinstance(key, rsa.RSAPublicKey)
-            arguments = (padding.PKCS1v15(), digest) if is_rsa else (ec.ECDSA(digest),)
+            arguments = (
+                (ec.ECDSA(digest),) if isinstance(key, ec.EllipticCurvePublicKey) else (padding.PKCS1v15(), digest)
+            )
         key.verify(response.signature, response.tbs_response_bytes, *arguments)  # type: ignore[union-attr,arg-type]
     except (InvalidSignature, PeerError):
         return False

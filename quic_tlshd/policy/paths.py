@@ -67,6 +67,8 @@ class _Search:
             self._left -= len(path) - 1  # which whoever asked for the path will verify
             if self._left >= 0:
                 yield path
+            else:
+                self.dead_end = self.dead_end or self._explain(path, [], [])
             return
         for issuer in self._issuers(path):
             yield from self.extend((*path, issuer))

@@ -20,12 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from quic_tlshd.policy.certificates import is_issued_by
+from quic_tlshd.policy.certificates import SIGNATURE_HASHES, is_issued_by
 from quic_tlshd.policy.name_constraints import without_directory_names
 from quic_tlshd.policy.paths import Path
 
 _REFUSED = (PublicKeyAlgorithmOID.ED25519, PublicKeyAlgorithmOID.ED448, PublicKeyAlgorithmOID.RSASSA_PSS)
-_HASHES = hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None  # None: EdDSA and ML-DSA have their own
 _SIGNATURE = ec.ECDSA(hashes.SHA256())
 _ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # AlgorithmIdentifier, RFC 5758 section 3.2
 _VERSION_3 = bytes.fromhex("a003020102")
@@ -83,7 +82,9 @@ def transcribe(path: Path) -> Path:
     Nothing in a certificate of version 1 says that it is an authority's: of a trusted root it is believed.
     """
     for certificate, issuer in pairwise(path):
-        if not (is_issued_by(certificate, issuer) and isinstance(certificate.signature_hash_algorithm, _HASHES)):
+        if not (
+            is_issued_by(certificate, issuer) and isinstance(certificate.signature_hash_algorithm, SIGNATURE_HASHES)
+        ):
             raise ValueError("a signature on the path does not verify")
     last = len(path) - 1
     for position, issuer in enumerate(path[1:], 1):

@@ -22,7 +22,7 @@ from tests.peers import pki, quic_stack, softhsm
 from tests.peers.daemon import Daemon, Entry, entry, running
 
 pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed: see the extra `pkcs11`")
-pytestmark = softhsm.needed
+pytestmark = [softhsm.needed, softhsm.quiet]
 
 ROOT = pki.Authority("root")
 KEY_TYPES = ("rsa", "p384", "ed25519")

@@ -25,6 +25,8 @@ LABEL = "a token"
 needed = pytest.mark.skipif(
     not (MODULES and shutil.which("softhsm2-util")), reason="SoftHSM (softhsm2) is not installed"
 )
+# python-pkcs11 can't end what it was doing in a session that is gone, and says so.
+quiet = pytest.mark.filterwarnings("ignore:Exception ignored in. 'pkcs11:pytest.PytestUnraisableExceptionWarning")
 
 
 class SoftHsm:

@@ -227,7 +227,7 @@ def signatures() -> Iterator[Case]:
     yield Case("signed with RSA-PSS", (craft(HOST, RSA_ROOT, pss=True),), (RSA_ROOT,))
     why = "it takes 112 bits for enough; TLS 1.3 has no scheme with SHA-224"
     end = craft(HOST, RSA_ROOT, signed=hashes.SHA224())
-    yield Case("signed with sha224", (end,), (RSA_ROOT,), A.CERTIFICATE_UNKNOWN, openssl=why, gnutls=why)
+    yield Case("signed with sha224", (end,), (RSA_ROOT,), A.UNSUPPORTED_CERTIFICATE, openssl=why, gnutls=why)
     for broken in ("md5", "sha1"):
         end = signed_by_broken_hash(craft(HOST, RSA_ROOT), RSA_ROOT.key, broken)
         yield Case(f"signed with {broken}", (end,), (RSA_ROOT,), A.BAD_CERTIFICATE)
@@ -355,6 +355,10 @@ def constraints() -> Iterator[Case]:
     yield case("another directory name", _permit(bound), theirs, refused, gnutls=why)
     yield case("an excluded directory name", _exclude(bound), ours, refused)
     yield case("another excluded directory name", _exclude(bound), theirs, gnutls=why)
+    top = craft("top", ROOT, ca=True, extensions=[_permit(bound)])
+    again = craft("top", top, ca=True)
+    end = craft(_organization("ours", HOST), again, names=(HOST,))
+    yield Case("a self-issued one below a directory name", (end, again, top), (ROOT,))
     yield case("a permitted directory and domain", _permit(bound, example), ours)
     yield case("a permitted directory, another domain", _permit(bound, x509.DNSName("b.example")), ours, refused)
     above = craft("above", ROOT, ca=True, extensions=[_permit(x509.DNSName("b.example"))])

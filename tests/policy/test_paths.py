@@ -87,6 +87,29 @@ def test_paths_that_fork_at_each_step_are_not_all_tried(width: int, key_type: st
     assert error.alert in (AlertDescription.CERTIFICATE_UNKNOWN, AlertDescription.BAD_CERTIFICATE)
 
 
+def test_ways_that_lead_nowhere_are_not_all_tried(verified: Pairs) -> None:
+    """Seven issuers with one name and key, and seven that might have signed each of them, and have not."""
+    signed = [craft("X", Crafted(ROOT.certificate, pki.generate_key("p256")), ca=True, key=KEY, issuer_name="Y")
+              for _ in range(7)]  # fmt: skip
+    above = [craft("Y", Crafted(ROOT.certificate, KEY), ca=True, issuer_name="root") for _ in range(7)]
+    error = refusal(craft("a.example", signed[0]), *signed, *above)
+    assert error.alert is AlertDescription.UNKNOWN_CA
+    assert len(verified) == MAXIMUM_SIGNATURES
+
+
+@pytest.mark.parametrize("roots", [MAXIMUM_SIGNATURES - 1, MAXIMUM_SIGNATURES, MAXIMUM_SIGNATURES + 1])
+def test_many_roots_of_one_name(roots: int) -> None:
+    anchors = [craft("root", ca=True) for _ in range(roots)]
+    end = craft("a.example", anchors[-1], without=(x509.AuthorityKeyIdentifier,))
+    if roots < MAXIMUM_SIGNATURES:
+        trust = TrustStore(TrustAnchors("test", tuple(anchor.der for anchor in anchors)))
+        trust.verify_server((end.der,), "a.example", NOW)
+    else:
+        error = refusal(end, anchors=tuple(anchors))
+        assert error.alert is AlertDescription.BAD_CERTIFICATE
+        assert "too many ways" in error.reason
+
+
 @pytest.mark.parametrize("length", [MAXIMUM_PATH - 2, MAXIMUM_PATH - 1])
 def test_a_path_has_an_end(length: int) -> None:
     chain: list[Crafted] = [ROOT]

@@ -19,9 +19,7 @@ from quic_tlshd.tls.iana import SignatureScheme as S
 from quic_tlshd.tls.signature import schemes_of, verify
 from tests.peers import pki, softhsm
 
-# python-pkcs11 can't end what it was doing in a session that is gone, and says so.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. 'pkcs11:pytest.PytestUnraisableExceptionWarning")
-
+pytestmark = softhsm.quiet
 pkcs11 = pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed: see the extra `pkcs11`")
 ROOT = pki.Authority("root")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from quic_tlshd.policy.pem import load_bundle
 from quic_tlshd.policy.registry import TrustAnchors
-from quic_tlshd.policy.trust import MAXIMUM_CERTIFICATES, TrustStore
+from quic_tlshd.policy.trust import MAXIMUM_CERTIFICATES, REMEMBERED, REMEMBERED_CHAIN, TrustStore
 from quic_tlshd.tls.alert import AlertDescription, PeerError
 from tests.peers import pki
 from tests.peers.crafted import Crafted, craft
@@ -275,6 +275,17 @@ def test_remembered_path_is_bound_to_name_role_and_dates() -> None:
     for now in (NOW + timedelta(hours=2), NOW - timedelta(days=1)):
         assert refusal(trust, issued.chain, now=now).alert is AlertDescription.CERTIFICATE_EXPIRED
     assert refusal(trust, ROOT.issue(usage="client").chain).alert is AlertDescription.UNSUPPORTED_CERTIFICATE
+
+
+def test_what_is_remembered_has_bounds() -> None:
+    trust, issued = store(), ROOT.issue()
+    first = trust.verify_server(issued.chain, "a.example", NOW)
+    long = (*issued.chain, *[craft("x" * 60, ca=True, names=["y" * 63] * 60).der for _ in range(4)])
+    assert sum(map(len, long)) > REMEMBERED_CHAIN
+    assert trust.verify_server(long, "a.example", NOW) is not trust.verify_server(long, "a.example", NOW)
+    for number in range(REMEMBERED):
+        trust.verify_server((*issued.chain, craft(f"{number}", ca=True, key=KEY).der), "a.example", NOW)
+    assert trust.verify_server(issued.chain, "a.example", NOW) is not first
 
 
 FUZZED = ROOT.issue(("a.example", "127.0.0.1"), intermediate=True).chain
