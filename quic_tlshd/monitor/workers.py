@@ -31,6 +31,7 @@ from quic_tlshd.request import PSK, AuthMode, HandshakeOutcome, HandshakeRequest
 log = logging.getLogger(__name__)
 
 PING_INTERVAL = 5.0  # seconds; a worker that has said nothing from one ping to the next is silent
+STALL = 0.5  # seconds by which the monitor's own turn came late
 START_TIMEOUT = 20.0  # seconds until a new worker must be ready
 GRACE = 2.0  # seconds over its time that a request may take before its worker counts as silent
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "JOURNAL_STREAM", "PYTHONPYCACHEPREFIX")  # what a worker needs of ours
@@ -184,7 +185,6 @@ class _Worker:
             )
         self._channel = Channel(ours, ToMonitor, self._on_message, self._on_end, fds=False)
         self._answered = True
-        self._ping = asyncio.get_running_loop().call_later(START_TIMEOUT, self._ping_or_end)
 
     def use(self, registry: int) -> None:
         """`registry`: a descriptor as channel.pack_registry gives it, which stays the caller's."""
@@ -255,15 +255,18 @@ class _Worker:
         job.done(outcome)
 
     def _ping_or_end(self) -> None:
-        """Every PING_INTERVAL: a worker that hangs must not cost its handshakes all of their time."""
+        """Every PING_INTERVAL: a worker that hangs must not cost its handshakes all of their time. If we come late
+        ourselves, as on a machine that was halted, it may not have had its turn either."""
         if self._channel is None:
             return
-        if not self._answered:
+        loop = asyncio.get_running_loop()
+        if self._answered:
+            self._answered = False
+            self._channel.send(channel.Ping())
+        elif self._ping is not None and loop.time() - self._ping.when() < STALL:
             self._end("it went silent")
             return
-        self._answered = False
-        self._channel.send(channel.Ping())
-        self._ping = asyncio.get_running_loop().call_later(PING_INTERVAL, self._ping_or_end)
+        self._ping = loop.call_later(PING_INTERVAL, self._ping_or_end)
 
     def _grant(self, message: channel.Question) -> None:
         """Answer what a worker asks for, as its request's grant allows."""

@@ -1,4 +1,5 @@
-"""The pool: every request that it takes is answered, whatever becomes of the process that has it."""
+"""The pool: every request that it takes is answered, whatever becomes of the process that has it; and when that counts
+as silent."""
 
 from __future__ import annotations
 
@@ -8,12 +9,19 @@ import os
 import signal
 import socket
 import time
+from collections.abc import AsyncIterator
 from errno import EIO
 from pathlib import Path
 
+import pytest
+
+from quic_tlshd import channel
+from quic_tlshd.monitor import workers
 from quic_tlshd.monitor.signer import Grant
 from quic_tlshd.monitor.workers import WorkerPool
 from quic_tlshd.request import AuthMode, HandshakeOutcome, HandshakeRequest, Role
+
+INTERVAL = 0.5  # seconds between the questions to a worker
 
 
 def die(pid: int) -> None:
@@ -62,3 +70,49 @@ def test_a_worker_that_has_died_unnoticed() -> None:
 
     (outcome,) = asyncio.run(run())
     assert outcome.status == EIO
+
+
+@pytest.fixture
+async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """The process id of the only one of a pool."""
+    monkeypatch.setattr(workers, "PING_INTERVAL", INTERVAL)
+    pool = WorkerPool(1, None, logging.INFO)
+    before = children()
+    await pool.start()
+    (pid,) = children() - before
+    await asyncio.sleep(INTERVAL / 2)  # asked once, and has answered
+    yield pid
+    await pool.close()
+
+
+async def until_said(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with asyncio.timeout(10):
+        while text not in caplog.text:
+            await asyncio.sleep(0.01)
+
+
+async def test_who_answers_stays(worker: int, caplog: pytest.LogCaptureFixture) -> None:
+    await asyncio.sleep(3 * INTERVAL)
+    assert not caplog.records
+
+
+async def test_who_does_not_is_replaced(worker: int, caplog: pytest.LogCaptureFixture) -> None:
+    os.kill(worker, signal.SIGSTOP)
+    await until_said("went silent", caplog)
+    await until_said("took over", caplog)
+
+
+async def test_a_halt_of_all_is_no_ones_fault(
+    worker: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked, and then neither it nor we had a turn for longer than it has to answer."""
+    asked = asyncio.Event()
+    ping = channel.Ping()
+    monkeypatch.setattr(channel, "Ping", lambda: asked.set() or ping)
+    os.kill(worker, signal.SIGSTOP)
+    async with asyncio.timeout(10):
+        await asked.wait()
+    time.sleep(INTERVAL + 2 * workers.STALL)
+    os.kill(worker, signal.SIGCONT)
+    await asyncio.sleep(3 * INTERVAL)
+    assert not caplog.records
