@@ -222,8 +222,12 @@ class Monitor:
                 self._idle.set()
             if origin.keyrings is not None:
                 outcome = replace(outcome, status=kernel_errno(outcome.status))
-            log.log(logging.WARNING if outcome.status else logging.INFO, "%s", describe(admission.request, outcome))
-            report(done_of(accept, origin, admission, outcome))
+            done = Done(status=errno.EIO, sockfd=accept.sockfd)
+            try:
+                log.log(logging.WARNING if outcome.status else logging.INFO, "%s", describe(admission.request, outcome))
+                done = done_of(accept, origin, admission, outcome)
+            finally:
+                report(done)
 
         self._running += 1
         self._idle.clear()

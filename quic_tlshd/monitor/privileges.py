@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
-from contextlib import suppress
+
+log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
@@ -28,8 +30,10 @@ def unprivileged(command: list[str], user: str | None) -> list[str]:
 def run_first() -> None:
     """Be scheduled before all that is in no hurry, if we may (RLIMIT_RTPRIO or CAP_SYS_NICE): the kernel keeps 3 to 50
     requests that nobody has accepted and fails the rest. What we start, workers and threads, is scheduled as usual."""
-    with suppress(OSError):
+    try:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError as error:
+        log.info("scheduled like everything else, so a busy machine may cost the kernel requests: %s", error.strerror)
 
 
 def _account(user: str | None) -> pwd.struct_passwd:

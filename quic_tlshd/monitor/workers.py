@@ -115,6 +115,9 @@ class WorkerPool:
         for worker in self._workers:
             if id in worker.jobs:
                 worker.cancel(id)
+        for held in [held for held in self._held if held[0].id == id]:
+            self._held.remove(held)
+            held[3](HandshakeOutcome(status=EIO, reason="the request was cancelled"))
 
     async def close(self) -> None:
         """End the workers; what still runs is answered with EIO."""
@@ -281,6 +284,9 @@ class _Worker:
                 self._channel.send(_answer(job.grant, message))
         except RefusedError as error:
             self._end(f"it asked for the use of a key that it may not have: {error}")
+        except Exception as error:  # noqa: BLE001 - the worker must not wait for an answer until its time is up
+            log.error("what request %d needs of the keys can't be had: %r", message.id, error)
+            self.cancel(message.id)
 
     def _sign(self, id: int, signing: Signing) -> None:  # noqa: A002
         """Send the signature, at once or, so that others need not wait for it, from a thread."""

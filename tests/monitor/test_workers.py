@@ -116,3 +116,17 @@ async def test_a_halt_of_all_is_no_ones_fault(
     os.kill(worker, signal.SIGCONT)
     await asyncio.sleep(3 * INTERVAL)
     assert not caplog.records
+
+
+async def test_a_held_request_that_is_cancelled() -> None:
+    """It does not wait for a worker any more."""
+    pool = WorkerPool(1, None, logging.ERROR)
+    outcomes: list[HandshakeOutcome] = []
+    request = HandshakeRequest(
+        id=1, role=Role.SERVER, auth_mode=AuthMode.X509, deadline=time.monotonic() + 5, peer="a peer"
+    )
+    pool.perform(request, -1, Grant(Role.SERVER, {}), outcomes.append)
+    assert not outcomes
+    pool.cancel(1)
+    assert [outcome.reason for outcome in outcomes] == ["the request was cancelled"]
+    await pool.close()
