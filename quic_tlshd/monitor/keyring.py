@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EINVAL, ENOKEY
+from errno import EACCES, EINVAL, ENOKEY
 from pathlib import Path
 from re import compile as regex
 from time import monotonic
@@ -71,7 +71,7 @@ class Keyrings:
         """The key of that serial; its description is the identity. OSError if it isn't there or isn't ours to read."""
         key = _key(serial)
         identity = os.fsencode(key.describe().description)
-        return FoundKey(Psk(identity, key.read(), hash_of(identity)), serial)
+        return FoundKey(Psk(identity, self._read(key), hash_of(identity)), serial)
 
     def find(self, identity: bytes, keyring: int | None) -> FoundKey | None:
         """The key for an identity that a client offers: in `keyring`, the request's own, or in those of the session.
@@ -97,9 +97,8 @@ class Keyrings:
 
     def credential(self, certificate: int, private_key: int) -> Credential:
         """The certificate and the private key that these serials hold, both DER. OSError if they can't be used."""
-        self._link()
         try:
-            return credential_from_der(_key(certificate).read(), _key(private_key).read())
+            return credential_from_der(self._read(_key(certificate)), self._read(_key(private_key)))
         except ValueError as error:
             raise OSError(EINVAL, str(error)) from None
 
@@ -115,6 +114,16 @@ class Keyrings:
         del self._held[keyring]
         with suppress(OSError):
             Key(_signed(keyring)).unlink(KeySpec.PROCESS_KEYRING)
+
+    def _read(self, key: Key) -> bytes:
+        """What the key holds; the keyrings are looked up only if we don't possess it yet."""
+        try:
+            return key.read()
+        except OSError as error:
+            if error.errno != EACCES:
+                raise
+        self._link()
+        return key.read()
 
     def _link(self) -> None:
         for serial in _keyrings_of(self._names):

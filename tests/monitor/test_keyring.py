@@ -76,6 +76,21 @@ def test_a_keyring_of_the_configuration_is_found_at_use(elsewhere: int) -> None:
     assert opened(str(elsewhere)).find(IDENTITY.encode(), None) is not None
 
 
+def test_a_key_by_serial_may_be_in_a_keyring_of_the_configuration(elsewhere: int) -> None:
+    """As it is made by default, a key can be read by nobody who has not linked its keyring, root neither."""
+    ring = keyctl2.add_key("keyring", "quic-tlshd-test by serial", None, elsewhere)
+    serial = keyctl2.add_key("user", IDENTITY, b"secret", ring)
+    Key(ring).set_perm(0x3F1B0000)
+    Key(ring).link(KeySpec.USER_KEYRING)
+    try:
+        Key(ring).unlink(elsewhere)
+        with pytest.raises(OSError, match="denied"):
+            opened().psk(serial)
+        assert opened("quic-tlshd-test by serial").psk(serial).psk.key == b"secret"
+    finally:
+        Key(ring).unlink(KeySpec.USER_KEYRING)
+
+
 @pytest.mark.parametrize(
     "description",
     [
