@@ -1,6 +1,7 @@
 """An NFS server in the namespace `server` and mounts in `client`: NFSv4.2, whose connection the handlers protect.
 
-Each export is a file system of its own: xprtsec= is not enforced within another export's, such as the root's (fsid=0).
+It exports what the manual page has: `all`, with xprtsec=tls:mtls, and `staff`, with mtls only. Each is a file system of
+its own: xprtsec= is not enforced within another export's, such as the root's (fsid=0).
 """
 
 from __future__ import annotations
@@ -10,31 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.vm.guest import netns
+from tests.vm.guest import manual, netns
 
 EXPORTS = Path("/srv/nfs")
-POLICIES = ("none", "tls", "mtls")  # what an export demands of its clients' connections (exports(5), xprtsec=)
 _NFSD = Path("/proc/fs/nfsd")
 _PIPES = Path("/run/rpc_pipefs")
 
 
 @contextmanager
 def serving() -> Iterator[None]:
-    """The server, with an export for each of POLICIES, at /srv/nfs/POLICY here and /POLICY for clients."""
-    lines = []
-    for number, (directory, policy) in enumerate([(EXPORTS, ":".join(POLICIES)), *_directories()]):
-        directory.mkdir(parents=True, exist_ok=True)
-        netns.execute("mount", "-t", "tmpfs", "tmpfs", str(directory))
-        lines.append(f"{directory} *(rw,no_root_squash,no_subtree_check,insecure,fsid={number},xprtsec={policy})\n")
-    Path("/etc/exports").write_text("".join(lines))
+    """The server, with the exports at /srv/nfs/NAME here and /NAME for clients."""
+    exports = manual.block("NFS", f"{EXPORTS} ")
+    for line in exports.splitlines():
+        directory = line.split()[0]
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        netns.execute("mount", "-t", "tmpfs", "-o", "mode=0777", "tmpfs", directory)
+    Path("/etc/exports").write_text(exports)
     netns.execute("modprobe", "nfsd")
     # Which instance of the file system is mounted depends on the namespace of who mounts it.
     netns.run("server", "mount", "-t", "nfsd", "nfsd", str(_NFSD))
     _PIPES.mkdir(exist_ok=True)
     netns.run("server", "mount", "-t", "rpc_pipefs", "rpc_pipefs", str(_PIPES))
-    netns.run(
-        "server", "nfsdcld", "-p", str(_PIPES)
-    )  # it knows that no client has anything to reclaim: no period of grace
+    # It knows that no client has anything to reclaim: there is no period of grace.
+    netns.run("server", "nfsdcld", "-p", str(_PIPES))
     netns.run("server", "exportfs", "-r")
     netns.run("server", "rpc.mountd", "--no-nfs-version", "3")
     netns.run("server", "rpc.nfsd", "--no-nfs-version", "3", "2")
@@ -50,15 +49,11 @@ def serving() -> Iterator[None]:
         netns.execute("umount", "--recursive", str(EXPORTS))
 
 
-def _directories() -> list[tuple[Path, str]]:
-    return [(EXPORTS / policy, policy) for policy in POLICIES]
-
-
 @contextmanager
-def mounted(policy: str, xprtsec: str, target: Path) -> Iterator[Path]:
-    """The export of that policy, mounted with xprtsec=`xprtsec` ("none", "tls", "mtls", and more options behind them);
-    AssertionError if it fails."""
-    done = _mount(policy, xprtsec, target)
+def mounted(export: str, xprtsec: str, target: Path) -> Iterator[Path]:
+    """An export, mounted with xprtsec=`xprtsec` ("none", "tls", "mtls", and more options behind it); AssertionError if
+    it fails."""
+    done = _mount(export, xprtsec, target)
     assert done.returncode == 0, done
     try:
         yield target
@@ -66,9 +61,9 @@ def mounted(policy: str, xprtsec: str, target: Path) -> Iterator[Path]:
         netns.run("client", "umount", str(target))
 
 
-def mount_error(policy: str, xprtsec: str, target: Path, host: str = netns.NAMES["server"]) -> tuple[int, str]:
+def mount_error(export: str, xprtsec: str, target: Path, host: str = netns.NAMES["server"]) -> tuple[int, str]:
     """What mount(8) exits with and says; AssertionError if it succeeds."""
-    done = _mount(policy, xprtsec, target, host)
+    done = _mount(export, xprtsec, target, host)
     if done.returncode == 0:
         netns.run("client", "umount", str(target))
     assert done.returncode != 0, "it is mounted"
@@ -76,9 +71,9 @@ def mount_error(policy: str, xprtsec: str, target: Path, host: str = netns.NAMES
 
 
 def _mount(
-    policy: str, xprtsec: str, target: Path, host: str = netns.NAMES["server"]
+    export: str, xprtsec: str, target: Path, host: str = netns.NAMES["server"]
 ) -> subprocess.CompletedProcess[str]:
     target.mkdir(exist_ok=True)
     # retry=0, soft: one try, and errors instead of waiting for ever.
     options = f"vers=4.2,xprtsec={xprtsec},soft,retry=0,timeo=100"
-    return netns.run("client", "mount", "-t", "nfs", "-o", options, f"{host}:/{policy}", str(target), check=False)
+    return netns.run("client", "mount", "-t", "nfs", "-o", options, f"{host}:/{export}", str(target), check=False)

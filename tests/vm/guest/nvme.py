@@ -20,6 +20,7 @@ SUBSYSTEM = "nqn.2026-11.test:scenarios"
 PORT = 4420
 SIZE = 64 << 20  # bytes of the namespace
 _NVMET = Path("/sys/kernel/config/nvmet")
+_LINK = _NVMET / "ports" / "1" / "subsystems" / SUBSYSTEM
 
 
 @contextmanager
@@ -42,18 +43,32 @@ def serving(directory: Path) -> Iterator[None]:
     values = {"adrfam": "ipv4", "traddr": netns.ADDRESSES["server"], "trsvcid": str(PORT), "trtype": "tcp"}
     for name, value in {**values, "treq": "required", "tsas": "tls1.3"}.items():
         (port / f"addr_{name}").write_text(value)
-    link = port / "subsystems" / SUBSYSTEM
-    with netns.entered("server"):  # the listening socket is made now
-        link.symlink_to(subsystem)
+    _serve()
     try:
         yield
     finally:
-        link.unlink()
+        _LINK.unlink()
         port.rmdir()
         (namespace / "enable").write_text("0")
         namespace.rmdir()
         subsystem.rmdir()
         netns.execute("losetup", "-d", device)
+
+
+def _serve() -> None:
+    """The listening socket is made now, in the namespace of who does it."""
+    with netns.entered("server"):
+        _LINK.symlink_to(_NVMET / "subsystems" / SUBSYSTEM)
+
+
+@contextmanager
+def out_of_service() -> Iterator[None]:
+    """Meanwhile the port can be changed."""
+    _LINK.unlink()
+    try:
+        yield
+    finally:
+        _serve()
 
 
 @contextmanager
@@ -75,16 +90,16 @@ def connected() -> Iterator[Path]:
     done = _connect()
     assert done.returncode == 0, done
     try:
-        yield _device()
+        yield device()
     finally:
-        _disconnect()
+        disconnect()
 
 
 def connect_error(ring: int, key: int) -> tuple[int, str]:
     """What nvme(1) exits with and says when the host has that key, of that keyring; AssertionError if it succeeds."""
     done = _connect(f"--keyring={ring:#x}", f"--tls-key={key:#x}")
     if done.returncode == 0:
-        _disconnect()
+        disconnect()
     assert done.returncode != 0, "it is connected"
     return done.returncode, done.stderr.strip()
 
@@ -95,11 +110,12 @@ def _connect(*options: str) -> subprocess.CompletedProcess[str]:
     return netns.run("client", *command, check=False)
 
 
-def _disconnect() -> None:
+def disconnect() -> None:
     netns.execute("nvme", "disconnect", "-n", SUBSYSTEM)
 
 
-def _device() -> Path:
+def device() -> Path:
+    """The block device of the namespace, when it is there."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = sorted(Path("/dev").glob("nvme*n1"))

@@ -14,43 +14,45 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.peers.pki import Authority
-from tests.vm.guest import hsgen, netns
+from tests.vm.guest import hsgen, manual, netns
 from tests.vm.guest.handlers import Handler, QuicTlshd, until
 from tests.vm.guest.hsgen import Kind, Result
 
 
 class Credentials:
-    """A root and a certificate for each side, in the form that both handlers' configuration has, and bad ones.
+    """The files that the manual's configuration names, and bad ones.
 
-    root.pem, client.pem, server.pem; revoked.pem, a client's, of which revoked.crl says so; stranger.pem, a client's
-    too, whom only strangers.pem vouches for. Beside each certificate is its .key.
+    ca.pem, client.pem, server.pem; alice.pem and revoked.pem, clients' too, of which ca.crl revokes the latter;
+    stranger.pem, a client's, whom only strangers.pem vouches for. Beside each certificate is its .key.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self.authority, strangers = Authority("scenarios"), Authority("strangers")
-        self.authority.write(directory / "root.pem")
+        self.authority.write(directory / "ca.pem")
         strangers.write(directory / "strangers.pem")
-        for side, name in netns.NAMES.items():
-            self.authority.issue((name,), usage=side).write(directory, side)
+        self.authority.issue((netns.NAMES["server"],)).write(directory, "server")
+        for stem in ("client", "alice", "revoked"):
+            issued = self.authority.issue((netns.NAMES["client"],), usage="client")
+            issued.write(directory, stem)
+        crl = x509.load_der_x509_crl(self.authority.crl(issued.certificate))
+        (directory / "ca.crl").write_bytes(crl.public_bytes(Encoding.PEM))
         strangers.issue((netns.NAMES["client"],), usage="client").write(directory, "stranger")
-        revoked = self.authority.issue((netns.NAMES["client"],), usage="client")
-        revoked.write(directory, "revoked")
-        crl = x509.load_der_x509_crl(self.authority.crl(revoked.certificate))
-        (directory / "revoked.crl").write_bytes(crl.public_bytes(Encoding.PEM))
 
     def config(self) -> dict[str, dict[str, str]]:
-        return {f"authenticate.{side}": {**self.trusting("root.pem"), **self.showing(side)} for side in netns.NAMES}
+        """That of the manual, in the form that both handlers' configuration has."""
+        return {f"authenticate.{side}": self._settings(f"authenticate.{side}") for side in netns.NAMES}
+
+    def _settings(self, section: str) -> dict[str, str]:
+        values = manual.settings("NFS", section)
+        return {key: value.replace("/etc/quic-tlshd", str(self.directory)) for key, value in values.items()}
 
     def trusting(self, name: str) -> dict[str, str]:
-        return {"x509.truststore": str(self._directory / name)}
-
-    def revoking(self, name: str) -> dict[str, str]:
-        return {"x509.crl": str(self._directory / name)}
+        return {"x509.truststore": str(self.directory / name)}
 
     def showing(self, stem: str) -> dict[str, str]:
         files = {"certificate": f"{stem}.pem", "private_key": f"{stem}.key"}
-        return {f"x509.{key}": str(self._directory / name) for key, name in files.items()}
+        return {f"x509.{key}": str(self.directory / name) for key, name in files.items()}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_certificate_not_requested(pair: Handlers) -> None:
     """The client has a certificate, and the server has no use for one. tlshd asks always, and trusts the system's
     authorities where it is told of no others."""
     with (
-        pair.server.configured("authenticate.server", {"x509.truststore": ""}),
+        pair.server.configured("authenticate.server", {"x509.truststore": "", "x509.crl": ""}),
         netns.connection() as (client, server),
     ):
         ours, theirs = handshake(client, server, Kind.CLIENT_X509)
