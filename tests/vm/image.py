@@ -20,6 +20,8 @@ from pathlib import Path
 from tests.vm import recipe
 from tests.vm.initrd import build_initrd
 
+PARTIAL = "partial"  # where an image is built
+KEPT = 2  # images of other recipes
 SPARE = 128 << 20  # bytes in the file system beside the files
 # What only people would read.
 UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
@@ -52,12 +54,13 @@ def ready() -> Image:
         if not directory.is_dir():
             began = time.monotonic()
             print(f"Building the guest in {directory} ...", file=sys.stderr, flush=True)
-            _forget_all(cache)
-            partial = cache / "partial"
+            _forget_old(cache)
+            partial = cache / PARTIAL
             partial.mkdir()
             _build(partial)
             partial.rename(directory)
             print(f"Built in {time.monotonic() - began:.0f} s.", file=sys.stderr, flush=True)
+    os.utime(directory)
     release = (directory / "release").read_text().strip()
     return Image(directory, directory / "root.ext4", directory / "vmlinuz", directory / "initrd", release)
 
@@ -69,11 +72,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _forget_all(cache: Path) -> None:
-    """Remove the images of other recipes, and what is left of a cut build: each is more than a gigabyte."""
-    for each in cache.iterdir():
-        if each.is_dir():
-            shutil.rmtree(each)
+def _forget_old(cache: Path) -> None:
+    """Remove what is left of a cut build, and the images but for the last ones: each is a gigabyte. Those of other
+    branches are kept, so that they needn't be built again whenever one goes from one to the other."""
+    shutil.rmtree(cache / PARTIAL, ignore_errors=True)
+    images = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for each in images[: max(0, len(images) - KEPT)]:
+        shutil.rmtree(each)
 
 
 def _build(directory: Path) -> None:

@@ -70,18 +70,18 @@ def test_user_mode_linux(
     assert capfd.readouterr().out == "two  words\n", "the kernel's own words are not the guest's"
 
 
+def whole(directory: Path) -> None:
+    (directory / "release").write_text("7.0\n")
+
+
 def test_cut_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a cut build leaves is not taken for a guest, and is gone after the next one, like other recipes' guests."""
+    """What a cut build leaves is not taken for a guest, and is gone after the next one."""
 
     def cut(directory: Path) -> None:
         (directory / "root.ext4").write_bytes(b"half")
         raise KeyboardInterrupt
 
-    def whole(directory: Path) -> None:
-        (directory / "release").write_text("7.0\n")
-
     monkeypatch.setenv("QUIC_TLSHD_VM_CACHE", str(tmp_path))
-    (tmp_path / "another recipe").mkdir()
     monkeypatch.setattr(image, "_build", cut)
     with pytest.raises(KeyboardInterrupt):
         image.ready()
@@ -91,6 +91,18 @@ def test_cut_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (directory / "root.ext4").exists()
     monkeypatch.setattr(image, "_build", cut)
     assert image.ready().release == "7.0", "it is built once"
+
+
+def test_other_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guests that were used last are kept: who goes from branch to branch doesn't build them again and again."""
+    monkeypatch.setenv("QUIC_TLSHD_VM_CACHE", str(tmp_path))
+    monkeypatch.setattr(image, "_build", whole)
+    for age in range(5):
+        other = tmp_path / f"other {age}"
+        other.mkdir()
+        os.utime(other, (age, age))
+    used = image.ready().directory
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"other 3", "other 4", used.name}
 
 
 def test_download_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
