@@ -18,19 +18,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
+from netlink.command import ANSWER_OPTIONS, RECEIVE_SIZE, CommandSocket, NetlinkSocket
 from netlink.descriptors import close_elsewhere
 from netlink.family import Family, Policy, dump_policy, resolve_family
 from netlink.handshake import (
     FAMILY,
     GROUP,
-    MAX_STATUS,
     VERSION,
     Accept,
     Command,
@@ -41,15 +38,7 @@ from netlink.handshake import (
     salvage_sockfd,
 )
 from netlink.limited_log import LimitedLog
-from netlink.message import (
-    NLM_F_ACK,
-    NLM_F_REQUEST,
-    MalformedMessage,
-    Message,
-    decode_messages,
-    encode_message,
-    split_attributes,
-)
+from netlink.message import NLM_F_ACK, NLM_F_REQUEST, MalformedMessage
 from netlink.namespace import made_in
 
 log = logging.getLogger(__name__)
@@ -58,27 +47,12 @@ refused = LimitedLog(log)
 SOL_NETLINK = 270
 NETLINK_GENERIC = 16
 NETLINK_ADD_MEMBERSHIP = 1
-NETLINK_CAP_ACK = 10  # an error answer without the request's attributes
-NETLINK_EXT_ACK = 11  # and with the kernel's reason in words
-NLMSG_ERROR = 2
-NLMSGERR_ATTR_MSG = 1
-EXPLAINED = 0x300  # NLM_F_CAPPED and NLM_F_ACK_TLVS
 
-RECEIVE_SIZE = 32768  # NLMSG_GOODSIZE is at most 8 KiB
 TURN = 64  # requests accepted before the rest of the event loop has its turn
 RETRY = 1.0  # seconds until ACCEPT is tried again after an error that is not ours to mend (EMFILE, ENOMEM)
 # ACCEPT's answers when the KEYRING of a request can't be linked. The kernel has ended that request by itself then.
 KEYRING_ERRORS = {errno.EACCES, errno.EDEADLK, errno.EDQUOT, errno.ENOKEY, errno.ENOTDIR}
 KEYRING_ERRORS |= {errno.EKEYEXPIRED, errno.EKEYREJECTED, errno.EKEYREVOKED}
-
-
-class NetlinkSocket(Protocol):
-    """What is used of a socket; `fileno` only of the one that READY comes to."""
-
-    def send(self, data: bytes, /) -> int: ...
-    def recv(self, size: int, /) -> bytes: ...
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
 
 
 def _netlink_sockets() -> tuple[socket.socket, socket.socket]:
@@ -101,10 +75,8 @@ class KernelHandshakeSocket:
 
     def __init__(self, on_accept: Callable[[Accept], None]) -> None:
         self._on_accept = on_accept
-        self._family = 0
-        self._sequence = 0
         self._ready: NetlinkSocket | None = None
-        self._requests: NetlinkSocket | None = None
+        self._requests = CommandSocket()
         self._later: asyncio.Handle | None = None
         self._fetched: deque[bytes] = deque()  # answers to ACCEPT that are not handed over yet
         self._accepted = 0  # requests that wait for DONE
@@ -126,7 +98,7 @@ class KernelHandshakeSocket:
             for sock in (ready, requests):
                 sock.bind((0, 0))
             ready.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, family.groups[GROUP])
-            for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            for option in ANSWER_OPTIONS:
                 requests.setsockopt(SOL_NETLINK, option, 1)
             self.attach(family.id, ready, requests)
         except OSError:
@@ -136,12 +108,12 @@ class KernelHandshakeSocket:
 
     def attach(self, family: int, ready: NetlinkSocket, requests: NetlinkSocket) -> None:
         """Take over two sockets that are set up, and accept what already waits. `family` is the family's number."""
-        self._family, self._ready, self._requests = family, ready, requests
+        self._ready, self._requests = ready, CommandSocket(requests, family, VERSION)
         try:
             self._accept_waiting()
         except OSError as error:
             if error.errno == errno.EPERM:
-                self._ready = self._requests = None
+                self._ready, self._requests = None, CommandSocket()
                 raise PermissionError(error.errno, "ACCEPT from the kernel needs CAP_NET_ADMIN") from error
             self._retry(error)
         self._loop.add_reader(ready.fileno(), self._wake)
@@ -158,17 +130,12 @@ class KernelHandshakeSocket:
         while self._fetched:
             self._hand_over(self._fetched.popleft())
         if self._accepted <= 0:
-            self._close_requests()
+            self._requests.close()
 
     def close(self) -> None:
         """Leave the group. Requests that were accepted can't be ended any more: end them first."""
         self.leave()
-        self._close_requests()
-
-    def _close_requests(self) -> None:
-        if self._requests is not None:
-            self._requests.close()
-            self._requests = None
+        self._requests.close()
 
     async def policy(self) -> Policy:
         """Which attributes this kernel takes: command → attribute → PolicyType, as CTRL_CMD_GETPOLICY dumps it."""
@@ -186,14 +153,14 @@ class KernelHandshakeSocket:
             except MalformedMessage as error:
                 log.error("DONE for sockfd %d can't be sent as it is, EIO goes out: %s", done.sockfd, error)
                 attributes = encode_kernel_done(Done(status=errno.EIO, sockfd=done.sockfd))
-            self._request(Command.DONE, attributes, NLM_F_REQUEST | NLM_F_ACK)
+            self._requests.send(Command.DONE, attributes, NLM_F_REQUEST | NLM_F_ACK)
         except (OSError, MalformedMessage) as error:
             log.error("DONE for sockfd %d, status %s: %s", done.sockfd, done.status, error)
             return False
         finally:
             self._accepted -= 1
             if self._ready is None and self._accepted <= 0:
-                self._close_requests()
+                self._requests.close()
         return True
 
     def _wake(self) -> None:
@@ -246,7 +213,7 @@ class KernelHandshakeSocket:
             if self._ready is None:  # left by on_accept
                 return
             try:
-                self._fetched.append(self._request(Command.ACCEPT, encode_accept_request(), NLM_F_REQUEST))
+                self._fetched.append(self._requests.send(Command.ACCEPT, encode_accept_request(), NLM_F_REQUEST))
                 self._accepted += 1
                 failure = None
             except BlockingIOError:
@@ -281,41 +248,3 @@ class KernelHandshakeSocket:
     def _refuse(self, sockfd: int, status: int) -> None:
         self.done(Done(status=status, sockfd=sockfd))
         close_elsewhere(sockfd)
-
-    def _request(self, command: Command, attributes: bytes, flags: int) -> bytes:
-        """One request and its answer's attributes, none for an acknowledgement. OSError is the kernel's answer."""
-        if self._requests is None:
-            raise OSError(errno.EBADF, "the netlink socket is closed")
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        request = encode_message(self._family, flags, self._sequence, command, VERSION, attributes)
-        try:
-            answer = _exchange(self._requests, request, self._sequence)
-            code, text = _read_error(answer) if answer.type == NLMSG_ERROR else (0, "")
-            if code == 0:
-                return b"" if answer.type == NLMSG_ERROR else answer.generic()[2]
-        except BlockingIOError:  # not the kernel's EAGAIN: that is an answer
-            raise OSError(errno.EPROTO, "the kernel gave no answer") from None
-        except MalformedMessage as error:
-            raise OSError(errno.EPROTO, f"the kernel's answer is malformed: {error}") from error
-        raise OSError(code, text)
-
-
-def _exchange(requests: NetlinkSocket, request: bytes, sequence: int) -> Message:
-    requests.send(request)
-    while True:
-        for message in decode_messages(requests.recv(RECEIVE_SIZE)):
-            if message.sequence == sequence:  # another one answers a request that was given up
-                return message
-
-
-def _read_error(message: Message) -> tuple[int, str]:
-    """`struct nlmsgerr`: a negative errno or 0, the request's nlmsghdr, then what NETLINK_EXT_ACK adds."""
-    code = -struct.unpack_from("=i", message.payload)[0] if len(message.payload) >= 4 else -1
-    if not 0 <= code <= MAX_STATUS:
-        raise MalformedMessage(f"nlmsgerr: {message.payload[:4].hex()}")
-    text = os.strerror(code)
-    if message.flags & EXPLAINED == EXPLAINED:
-        for number, payload in split_attributes(message.payload[20:]):
-            if number == NLMSGERR_ATTR_MSG:
-                text += ": " + payload.rstrip(b"\0").decode(errors="replace")
-    return code, text
