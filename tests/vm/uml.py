@@ -28,7 +28,8 @@ def machine(image: Image, job: Path) -> list[str]:
         *(str(built(image)), f"mem={MEMORY}", f"ncpus={cpus()}", "seccomp=on", "quiet"),
         # The host's own files are its first root, read-only: boot.sh is among them.
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={HERE / 'uml' / 'boot.sh'}"),
-        *(f"ubd0r={image.root}", "con=null", "con0=null,fd:1", "ssl=null", "ssl0=null,fd:3"),
+        # rc: read-only and without a lock, for other guests have the same image.
+        *(f"ubd0rc={image.root}", "con=null", "con0=null,fd:1", "ssl=null", "ssl0=null,fd:3"),
         # What the kernel doesn't know is the environment of its first process.
         *(f"CHECKOUT={REPOSITORY}", f"JOB={job}", "OUTPUT=/dev/ttyS0"),
     ]
