@@ -83,9 +83,17 @@ async def test_a_daemon_that_dies_ends_its_handshakes_and_its_successor_is_found
 ) -> None:
     configuration = client_configuration(root, "localhost", "h3")
     async with served(mortal, "h3") as (port, made):
+
+        async def kill() -> None:
+            while not made:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # it has asked the daemon
+            mortal.kill()
+
         with mortal.suspended():
-            asyncio.get_running_loop().call_later(0.1, mortal.kill)
+            killing = asyncio.create_task(kill())
             client, _ = await refusal(aioquic.asyncio.connect, port, configuration=configuration)
+            await killing
         event = client.ended.result()
         assert event.error_code == QuicErrorCode.INTERNAL_ERROR
         assert event.reason_phrase == "the TLS handshake can't be done here"
